@@ -1,0 +1,1 @@
+"""The runner: executes Claude Code for one request and keeps nothing."""

@@ -1,0 +1,343 @@
+"""What travels between a caller, the gateway and the runner, as the API reference names it.
+
+Strict at the edge: a wrong type, a value out of range and an unknown field are refused, and the
+refusal names the field. `parse_run_request` is the only way in from the network; the models
+themselves may also be built in Python, by their snake_case names.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self, TypeVar
+from uuid import UUID
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from claude_run.errors import CallerError
+from claude_run.strictjson import loads_object
+
+M = TypeVar("M", bound=BaseModel)
+
+MAX_BODY_BYTES = 31 * 1024 * 1024
+MAX_PROMPT = 4_000_000
+MAX_SYSTEM_PROMPT = 1_000_000
+MAX_TIMEOUT_MINUTES = 50.0
+MAX_TURNS = 1_000
+MAX_TOOLS = 200
+MAX_FILES = 20_000
+
+# What stands on a command line matches one of these. A tool's name, or a rule `Name(what)`: the
+# CLI splits the list at commas outside parentheses, so a rule may hold none of its own.
+TOOL_PATTERN = r"^[A-Za-z][A-Za-z0-9_*-]{0,127}(\([^()\x00-\x1f\x7f-\x9f]{1,300}\))?$"
+MODEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:@/\[\]-]{0,127}$"
+# git's own rules for a branch (git-check-ref-format), without characters that are odd in a shell.
+BRANCH_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.@#%+=,/-]{0,243}$"
+COMMIT_PATTERN = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
+REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$"
+# Visible ASCII, as an HTTP header can carry it; no length of a real token is assumed.
+SECRET_PATTERN = re.compile(r"[\x21-\x7e]{8,4096}")
+
+ToolRule = Annotated[str, StringConstraints(pattern=TOOL_PATTERN)]
+ModelName = Annotated[str, StringConstraints(pattern=MODEL_PATTERN)]
+ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+HttpUrl = Annotated[
+    str, StringConstraints(pattern=r"^https?://[^\s\x00-\x1f\x7f]+$", max_length=2048)
+]
+
+
+class PermissionMode(StrEnum):
+    """How Claude Code treats what needs a permission."""
+
+    ACCEPT_EDITS = "acceptEdits"
+    BYPASS_PERMISSIONS = "bypassPermissions"
+    PLAN = "plan"
+    DEFAULT = "default"
+    DONT_ASK = "dontAsk"
+
+
+class Wire(BaseModel):
+    """Strict, immutable, camelCase on the wire, and silent about what it was given."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        hide_input_in_errors=True,
+    )
+
+
+class Repository(Wire):
+    """What is cloned before the agent starts: by `url`, or by GitHub's `name` (owner/name)."""
+
+    url: HttpUrl | None = None
+    name: Annotated[str, StringConstraints(pattern=REPOSITORY_PATTERN)] | None = None
+    branch: Annotated[str, StringConstraints(pattern=BRANCH_PATTERN)] | None = None
+    commit: Annotated[str, StringConstraints(pattern=COMMIT_PATTERN)] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.url is None and self.name is None:
+            raise ValueError("url or name is required")
+        if self.branch and not _is_branch(self.branch):
+            raise ValueError("branch is no name that git accepts")
+        return self
+
+
+def _is_branch(name: str) -> bool:
+    return not (
+        ".." in name
+        or "//" in name
+        or "@{" in name
+        or name.endswith(("/", "."))
+        or any(part.startswith(".") or part.endswith(".lock") for part in name.split("/"))
+    )
+
+
+class StdioServer(Wire):
+    """An MCP server that Claude Code starts as a process of the run."""
+
+    type: Literal["stdio"] = "stdio"
+    command: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+    args: Annotated[list[str], Field(max_length=256)] = []
+    env: Annotated[dict[str, str], Field(max_length=256)] = {}
+
+
+class RemoteServer(Wire):
+    """An MCP server that Claude Code reaches over the network."""
+
+    type: Literal["http", "sse"]
+    url: HttpUrl
+    headers: Annotated[dict[str, str], Field(max_length=64)] = {}
+
+
+class McpConfig(Wire):
+    """Claude Code's own format of an MCP configuration file."""
+
+    mcp_servers: Annotated[
+        dict[ServerName, StdioServer | RemoteServer], Field(max_length=32, alias="mcpServers")
+    ]
+
+    @field_validator("mcp_servers", mode="before")
+    @classmethod
+    def _name_the_kind(cls, value: object) -> object:
+        # `type` may be left out for stdio; naming it first makes an error speak of one kind only.
+        if not isinstance(value, dict):
+            return value
+        return {name: _typed_server(server) for name, server in value.items()}
+
+
+def _typed_server(server: object) -> object:
+    if not isinstance(server, dict):
+        return server
+    kind = server.get("type", "stdio")
+    if kind == "stdio":
+        return StdioServer.model_validate(server)
+    return RemoteServer.model_validate(server)
+
+
+class FileChange(Wire):
+    """One path of a change set: its new mode and content, or that it is gone.
+
+    `path` where the name is UTF-8, `path_base64` where it is not. `content` is base64; a
+    symlink's (mode 120000) content is its target.
+    """
+
+    path: Annotated[str, StringConstraints(min_length=1, max_length=4096)] | None = None
+    path_base64: Annotated[str, StringConstraints(min_length=1, max_length=8192)] | None = None
+    mode: Literal["100644", "100755", "120000"] | None = None
+    content: str | None = None
+    deleted: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.path is None) == (self.path_base64 is None):
+            raise ValueError("give either path or pathBase64")
+        if self.deleted:
+            if self.mode is not None or self.content is not None:
+                raise ValueError("a deleted file has neither mode nor content")
+        elif self.mode is None or self.content is None:
+            raise ValueError("mode and content are required, or deleted: true")
+        check_relative_path(self.raw_path)
+        if self.content is not None:
+            _base64(self.content, "content")
+        return self
+
+    @property
+    def raw_path(self) -> bytes:
+        """The path as the file system has it, relative to the workspace."""
+        if self.path is not None:
+            return self.path.encode("utf-8")
+        assert self.path_base64 is not None  # noqa: S101 - _check has seen to it
+        return _base64(self.path_base64, "pathBase64")
+
+    @property
+    def raw_content(self) -> bytes:
+        """The new content; empty for a deleted file."""
+        return _base64(self.content or "", "content")
+
+
+def _base64(text: str, field: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise ValueError(f"{field} is not base64") from None
+
+
+def check_relative_path(path: bytes) -> None:
+    """Raise `ValueError` unless the path stays inside a workspace and outside its .git."""
+    parts = path.split(b"/")
+    if b"\0" in path or any(part in (b"", b".", b"..") for part in parts):
+        raise ValueError("path must be relative, without empty, . or .. parts")
+    # On case-insensitive file systems .GIT is .git.
+    if any(part.lower() == b".git" for part in parts):
+        raise ValueError("path may not touch .git")
+
+
+class Changes(Wire):
+    """A change set against `base`, a commit's id, or null where there is no repository."""
+
+    base: Annotated[str, StringConstraints(pattern=COMMIT_PATTERN)] | None
+    files: Annotated[list[FileChange], Field(max_length=MAX_FILES)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        paths = [change.raw_path for change in self.files]
+        if len(set(paths)) != len(paths):
+            raise ValueError("a path appears twice")
+        return self
+
+
+class TranscriptPart(Wire):
+    """Lines that one of Claude Code's own transcript files gained, in order."""
+
+    path: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_./-]{1,512}\.jsonl?$")]
+    entries: list[Annotated[str, StringConstraints(min_length=1)]]
+
+    @field_validator("path")
+    @classmethod
+    def _check(cls, value: str) -> str:
+        check_relative_path(value.encode())
+        return value
+
+
+class Resume(Wire):
+    """A conversation to go on with, as earlier `transcript` events gave it."""
+
+    session_id: str
+    transcript: Annotated[list[TranscriptPart], Field(min_length=1)]
+
+    @field_validator("session_id")
+    @classmethod
+    def _check(cls, value: str) -> str:
+        try:
+            parsed = UUID(value)
+        except ValueError:
+            parsed = None
+        if str(parsed) != value:
+            raise ValueError("sessionId must be a UUID in its usual lower-case form")
+        return value
+
+
+def _non_blank(value: str | None) -> str | None:
+    if value is not None and not value.strip():
+        raise ValueError("must not be blank")
+    return value
+
+
+class RunRequest(Wire):
+    """The body of `POST /run`."""
+
+    prompt: Annotated[str, StringConstraints(max_length=MAX_PROMPT)]
+    system_prompt: Annotated[str, StringConstraints(max_length=MAX_SYSTEM_PROMPT)] | None = None
+    append_system_prompt: (
+        Annotated[str, StringConstraints(max_length=MAX_SYSTEM_PROMPT)] | None
+    ) = None
+    allowed_tools: Annotated[list[ToolRule], Field(max_length=MAX_TOOLS)] | None = None
+    disallowed_tools: Annotated[list[ToolRule], Field(max_length=MAX_TOOLS)] | None = None
+    permission_mode: Annotated[PermissionMode, Field(strict=False)] | None = None
+    mcp_config_json: McpConfig | None = None
+    max_turns: Annotated[int, Field(ge=1, le=MAX_TURNS)] = 6
+    model: ModelName | None = None
+    fallback_model: ModelName | None = None
+    use_named_pipe: bool = True
+    timeout_minutes: Annotated[
+        float, Field(gt=0, le=MAX_TIMEOUT_MINUTES, allow_inf_nan=False)
+    ] = 10.0
+    anthropic_api_key: SecretStr | None = None
+    anthropic_base_url: HttpUrl | None = None
+    repository: Repository | None = None
+    github_token: SecretStr | None = None
+    max_budget_usd: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
+    output_schema: dict[str, Any] | None = None
+    resume: Resume | None = None
+    changes: Changes | None = None
+    want_transcript: bool = False
+
+    _not_blank = field_validator("prompt", "system_prompt", "append_system_prompt")(_non_blank)
+
+    @field_validator("anthropic_api_key", "github_token")
+    @classmethod
+    def _header_safe(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not SECRET_PATTERN.fullmatch(value.get_secret_value()):
+            raise ValueError("must be 8 to 4096 visible ASCII characters")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.github_token is not None and self.repository is None:
+            raise ValueError("githubToken is given without a repository")
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object for the wire, secrets included; what was not set is left out."""
+        body = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        for name in ("anthropic_api_key", "github_token"):
+            secret: SecretStr | None = getattr(self, name)
+            if secret is not None:
+                body[to_camel(name)] = secret.get_secret_value()
+        return body
+
+
+def parse_run_request(body: bytes) -> RunRequest:
+    """The request of a body, or `CallerError` that names the first wrong field and its rule."""
+    return parse(RunRequest, loads_object(body))
+
+
+def parse(model: type[M], value: Mapping[str, Any]) -> M:
+    """Validate an object from outside against a model, or raise `CallerError`."""
+    try:
+        return model.model_validate(value, by_alias=True, by_name=False)
+    except ValidationError as error:
+        raise _refusal(error) from None
+
+
+def _refusal(error: ValidationError) -> CallerError:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"])[:200] or "body"
+    rule = first["msg"].removeprefix("Value error, ")
+    return CallerError(f"{field}: {rule}", details={"field": field, "rule": rule})
+
+
+class RunResult(Wire):
+    """What `POST /run` answers to `Accept: application/json`."""
+
+    request_id: str
+    session_id: str
+    result: dict[str, Any] | None
+    changes: dict[str, Any] | None
+    error: dict[str, Any] | None

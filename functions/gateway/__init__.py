@@ -1,0 +1,1 @@
+"""The gateway: holds all state and every secret, never runs the agent."""
