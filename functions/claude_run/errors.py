@@ -63,7 +63,11 @@ _STATUS: Mapping[Code, int] = {
 
 
 class ClaudeRunError(Exception):
-    """The root: a code, a sentence for the user, and facts. None of them ever holds a secret."""
+    """The root: a code, a sentence for the user, and facts. None of them ever holds a secret.
+
+    `status` and `request_id` are what the server said whose answer this error comes from, and
+    None where none answered; `http_status` is what an answer of ours would carry.
+    """
 
     code: Code = Code.INTERNAL_ERROR
 
@@ -74,12 +78,16 @@ class ClaudeRunError(Exception):
         code: Code | None = None,
         details: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
+        status: int | None = None,
+        request_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code or type(self).code
         self.details = dict(details or {})
         self.headers = dict(headers or {})
+        self.status = status
+        self.request_id = request_id
 
     @property
     def http_status(self) -> int:
@@ -115,3 +123,44 @@ class ConfigurationError(ClaudeRunError):
     """The deployment is set up wrongly; raised at start, naming every wrong setting at once."""
 
     code = Code.INTERNAL_ERROR
+
+
+_FAULT: Mapping[Code, type[ClaudeRunError]] = {
+    Code.TIMEOUT: StoppedError,
+    Code.CANCELLED: StoppedError,
+    Code.INTERRUPTED: StoppedError,
+    Code.SHUTDOWN: StoppedError,
+    Code.AGENT_FAILED: AgentError,
+    Code.MAX_TURNS: AgentError,
+    Code.BUDGET_EXCEEDED: AgentError,
+    Code.UNAVAILABLE: UpstreamError,
+    Code.INTERNAL_ERROR: UpstreamError,
+    Code.UPSTREAM_AUTH: UpstreamError,
+    Code.UPSTREAM_RATE_LIMIT: UpstreamError,
+    Code.UPSTREAM_OVERLOADED: UpstreamError,
+    Code.UPSTREAM_ERROR: UpstreamError,
+}
+
+
+def error_for(
+    code: str,
+    message: str,
+    *,
+    details: Mapping[str, object] | None = None,
+    headers: Mapping[str, str] | None = None,
+    status: int | None = None,
+    request_id: str | None = None,
+) -> ClaudeRunError:
+    """What a server reported, as an exception of the branch whose fault it is.
+
+    A code that this version does not know is an `UpstreamError` and kept in its details.
+    """
+    facts = {**(details or {})}
+    try:
+        known = Code(code)
+    except ValueError:
+        known = Code.UPSTREAM_ERROR
+        facts["code"] = code
+    return _FAULT.get(known, CallerError)(
+        message, code=known, details=facts, headers=headers, status=status, request_id=request_id
+    )

@@ -114,7 +114,7 @@ class StdioServer(Wire):
     type: Literal["stdio"] = "stdio"
     command: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
     args: Annotated[list[str], Field(max_length=256)] = []
-    env: Annotated[dict[str, str], Field(max_length=256)] = {}
+    env: Annotated[dict[str, str], Field(max_length=256, repr=False)] = {}
 
 
 class RemoteServer(Wire):
@@ -122,7 +122,7 @@ class RemoteServer(Wire):
 
     type: Literal["http", "sse"]
     url: HttpUrl
-    headers: Annotated[dict[str, str], Field(max_length=64)] = {}
+    headers: Annotated[dict[str, str], Field(max_length=64, repr=False)] = {}
 
 
 class McpConfig(Wire):
@@ -264,9 +264,9 @@ class RunRequest(Wire):
 
     prompt: Annotated[str, StringConstraints(max_length=MAX_PROMPT)]
     system_prompt: Annotated[str, StringConstraints(max_length=MAX_SYSTEM_PROMPT)] | None = None
-    append_system_prompt: (
-        Annotated[str, StringConstraints(max_length=MAX_SYSTEM_PROMPT)] | None
-    ) = None
+    append_system_prompt: Annotated[str, StringConstraints(max_length=MAX_SYSTEM_PROMPT)] | None = (
+        None
+    )
     allowed_tools: Annotated[list[ToolRule], Field(max_length=MAX_TOOLS)] | None = None
     disallowed_tools: Annotated[list[ToolRule], Field(max_length=MAX_TOOLS)] | None = None
     permission_mode: Annotated[PermissionMode, Field(strict=False)] | None = None
@@ -275,9 +275,9 @@ class RunRequest(Wire):
     model: ModelName | None = None
     fallback_model: ModelName | None = None
     use_named_pipe: bool = True
-    timeout_minutes: Annotated[
-        float, Field(gt=0, le=MAX_TIMEOUT_MINUTES, allow_inf_nan=False)
-    ] = 10.0
+    timeout_minutes: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_MINUTES, allow_inf_nan=False)] = (
+        10.0
+    )
     anthropic_api_key: SecretStr | None = None
     anthropic_base_url: HttpUrl | None = None
     repository: Repository | None = None
@@ -316,6 +316,14 @@ class RunRequest(Wire):
 def parse_run_request(body: bytes) -> RunRequest:
     """The request of a body, or `CallerError` that names the first wrong field and its rule."""
     return parse(RunRequest, loads_object(body))
+
+
+def build_run_request(prompt: str, options: Mapping[str, object]) -> RunRequest:
+    """The request of a Python caller, who may name fields in either case, or `CallerError`."""
+    try:
+        return RunRequest.model_validate({"prompt": prompt, **options})
+    except ValidationError as error:
+        raise _refusal(error) from None
 
 
 def parse(model: type[M], value: Mapping[str, Any]) -> M:
