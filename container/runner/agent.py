@@ -1,0 +1,284 @@
+"""Claude Code as a process of one run: started, spoken to, read, stopped, never left behind.
+
+The Agent SDK builds the command line and speaks the control protocol; the process itself and its
+streams are ours, through the SDK's `Transport` seam. What the CLI prints goes to the run as it is,
+and only the few lines the SDK must see are parsed for it: its own transport parses every line.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from claude_agent_sdk import Transport, query
+
+from claude_run.errors import AgentError
+from runner.cancellation import to_the_end
+from runner.lines import Kind, Line, LineSplitter, LineTooLongError, classify
+
+if TYPE_CHECKING:
+    from claude_agent_sdk import ClaudeAgentOptions
+
+LAUNCHER = Path(__file__).with_name("launch.py")
+CANNOT_START = 70
+
+READ_BYTES = 256 * 1024
+# Kept for the reason why a process could not start; what it says later is of no use to a caller.
+STDERR_BYTES = 4 * 1024
+# The launcher's own grace, after which it kills; ours for the launcher is longer.
+GRACE_SECONDS = 1.0
+LAUNCHER_GRACE_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """An unprivileged user of the run's own."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the processes of one run may use; the disk has a watch of its own (`disk.py`)."""
+
+    processes: int = 512
+    open_files: int = 16_384
+    file_bytes: int = 2 * 1024**3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """Everything one Claude Code process is started with."""
+
+    options: "ClaudeAgentOptions"
+    prompt: str
+    initialize: Mapping[str, Any]
+    environment: Mapping[str, str]
+    workspace: Path
+    fifo: Path | None  # where the prompt's named pipe is made; None: a plain pipe
+    user: User | None
+    limits: Limits
+    cli: Path | None = None  # None: the CLI that the SDK bundles
+
+
+Emit = Callable[[list[Line]], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class AgentProcess(Transport):
+    """One process. `run()` once; `stop()` at any time, from any task, as often as you like."""
+
+    invocation: Invocation
+    emit: Emit
+    exit_status: int | None = None
+    _process: asyncio.subprocess.Process | None = None
+    _input: asyncio.StreamWriter | None = None
+    _stderr: bytearray = field(default_factory=bytearray)
+    _stderr_task: "asyncio.Task[None] | None" = None
+
+    async def run(self) -> None:
+        """Start, send the prompt, hand every line to `emit`, return when the process has ended.
+
+        Raises `AgentError` where it could not start or its output cannot be read. What the result
+        line says is the caller's to judge.
+        """
+        try:
+            async for _ in query(
+                prompt=self.invocation.prompt, options=self.invocation.options, transport=self
+            ):
+                pass
+        except LineTooLongError:
+            raise AgentError("Claude Code printed a line without an end.") from None
+        finally:
+            await to_the_end(self.stop())
+
+    def stderr_tail(self) -> str:
+        """The end of what was printed on standard error."""
+        return self._stderr.decode("utf-8", "replace").strip()
+
+    # --- Transport: what the SDK calls -------------------------------------------------------
+
+    async def connect(self) -> None:
+        """Start the launcher, which starts Claude Code."""
+        if self.invocation.fifo is None:
+            read_end, write_end = os.pipe()
+        else:
+            read_end, write_end = open_fifo(self.invocation.fifo)
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command(),
+                stdin=read_end,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                cwd=self.invocation.workspace,
+                env=dict(self.invocation.environment),
+                start_new_session=True,
+                limit=READ_BYTES,
+            )
+        except OSError as error:
+            os.close(write_end)
+            raise AgentError(f"Claude Code could not be started: {error.strerror}.") from error
+        finally:
+            os.close(read_end)
+        self._input = await _pipe_writer(write_end)
+        self._stderr_task = asyncio.create_task(self._read_stderr(self._process))
+
+    async def write(self, data: str) -> None:
+        """Send one line of the control protocol, ours added where the SDK has no room for it."""
+        if self._input is None:
+            return
+        with suppress(ConnectionError):  # the process has ended; reading tells how
+            self._input.write(with_initialize(data, self.invocation.initialize).encode())
+            await self._input.drain()
+
+    async def end_input(self) -> None:
+        """Close standard input: Claude Code ends when the turn is over."""
+        if self._input is not None:
+            self._input.close()
+            self._input = None
+
+    async def _read(self) -> AsyncIterator[dict[str, Any]]:
+        process = self._process
+        if process is None or process.stdout is None:
+            raise AgentError("Claude Code was not started.")
+        splitter = LineSplitter()
+        while chunk := await process.stdout.read(READ_BYTES):
+            lines = [classify(raw) for raw in splitter.feed(chunk)]
+            await self.emit(lines)
+            for line in lines:
+                if line.kind is Kind.CONTROL or line.value.get("type") in ("result", "system"):
+                    yield line.value
+        if rest := splitter.unfinished():
+            # Half a line is the end of a process that died; whole JSON only lacks its newline.
+            await self.emit([classify(rest)])
+
+    def read_messages(self) -> AsyncIterator[dict[str, Any]]:
+        """The lines that the SDK must see; all of them go to `emit`."""
+        return self._read()
+
+    async def close(self) -> None:
+        """The SDK is done with the streams; the process is `run`'s to stop."""
+        await self.end_input()
+
+    def is_ready(self) -> bool:
+        """Whether the process was started and its input is open."""
+        return self._input is not None
+
+    # --- the process -------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """End everything of the run, however it hides, and collect it."""
+        await self.end_input()
+        process = self._process
+        if process is None:
+            return
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), GRACE_SECONDS + LAUNCHER_GRACE_SECONDS)
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        self.exit_status = process.returncode
+        if self._stderr_task is not None:
+            # The pipe can outlive the process only in hands that the launcher has just killed.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stderr_task, GRACE_SECONDS)
+
+    async def _read_stderr(self, process: asyncio.subprocess.Process) -> None:
+        if process.stderr is None:
+            return
+        while chunk := await process.stderr.read(READ_BYTES):
+            self._stderr += chunk
+            del self._stderr[:-STDERR_BYTES]
+
+    def _command(self) -> list[str]:
+        spec = {
+            "parent": os.getpid(),
+            "uid": self.invocation.user.uid if self.invocation.user else None,
+            "gid": self.invocation.user.gid if self.invocation.user else None,
+            "processes": process_limit(self.invocation),
+            "open_files": self.invocation.limits.open_files,
+            "file_bytes": self.invocation.limits.file_bytes,
+            "grace": GRACE_SECONDS,
+        }
+        return [
+            sys.executable,
+            "-I",
+            "-S",
+            str(LAUNCHER),
+            json.dumps(spec),
+            *command_line(self.invocation.options, self.invocation.cli),
+        ]
+
+
+def process_limit(invocation: Invocation) -> int:
+    """RLIMIT_NPROC counts the threads of a user: with a shared user, on top of what it has now."""
+    if invocation.user is not None:
+        return invocation.limits.processes
+    return invocation.limits.processes + _threads_of(os.getuid())
+
+
+def _threads_of(uid: int) -> int:
+    count = 0
+    for process in Path("/proc").iterdir() if sys.platform == "linux" else ():
+        with suppress(OSError):
+            if process.name.isdigit() and process.stat().st_uid == uid:
+                count += len(os.listdir(process / "task"))  # noqa: PTH208 - names only, no paths
+    return count
+
+
+def command_line(options: "ClaudeAgentOptions", cli: Path | None) -> list[str]:
+    """Claude Code's command line, as the SDK builds it for its own transport.
+
+    The SDK offers no public way to that list; its wheel is pinned by hash together with the CLI,
+    and the tests that show each parameter's effect fail if this changes.
+    """
+    from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
+
+    transport = SubprocessCLITransport(prompt="", options=options)
+    transport._cli_path = str(cli) if cli else transport._find_cli()  # noqa: SLF001
+    return transport._build_command()  # noqa: SLF001
+
+
+def with_initialize(data: str, fields: Mapping[str, Any]) -> str:
+    """Add `fields` to the SDK's initialize request; every other line stays as it is."""
+    if not fields or '"initialize"' not in data:
+        return data
+    message = json.loads(data)
+    if message.get("type") == "control_request":
+        request = message.get("request", {})
+        if request.get("subtype") == "initialize":
+            request.update(fields)
+            return json.dumps(message) + "\n"
+    return data
+
+
+def open_fifo(path: Path) -> tuple[int, int]:
+    """Make a named pipe, 0600, and open both its ends without waiting for anybody."""
+    os.mkfifo(path, 0o600)
+    read_end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_end = os.open(path, os.O_WRONLY)
+    except OSError:
+        os.close(read_end)
+        raise
+    os.set_blocking(read_end, True)
+    return read_end, write_end
+
+
+async def _pipe_writer(write_end: int) -> asyncio.StreamWriter:
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.connect_write_pipe(
+        asyncio.streams.FlowControlMixin, os.fdopen(write_end, "wb", buffering=0)
+    )
+    return asyncio.StreamWriter(transport, protocol, None, loop)

@@ -1,0 +1,96 @@
+"""What a run has used, read from the answers on their way to the agent. No I/O.
+
+Claude Code counts exactly and keeps `maxBudgetUsd` itself. This count is the backstop for code that
+the agent runs and that talks to the broker directly: it need not be exact, it must be there.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+# US dollars for a million tokens (input, output) by the word in a model's name; list prices of
+# the dearest version that has the name. A cache write costs up to twice, a read a tenth of input.
+_PRICES = {"haiku": (1.0, 5.0), "sonnet": (3.0, 15.0), "opus": (15.0, 75.0)}
+_DEAREST = (15.0, 75.0)
+# Prices change and versions differ, so the backstop leaves Claude Code room to stop first.
+HEADROOM = 2.0
+# A line that reports usage has some hundred bytes; a longer one is an answer's text.
+_MAX_LINE = 256 * 1024
+
+
+@dataclass(slots=True)
+class Meter:
+    """The running sum of one run, over all its requests."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+
+    def spent(self, budget_usd: float | None) -> bool:
+        """Whether a further request must be refused."""
+        return budget_usd is not None and self.cost_usd >= budget_usd * HEADROOM
+
+    def add(self, model: str, usage: dict[str, Any]) -> None:
+        """Count the usage object of one finished request."""
+        read = _count(usage, "cache_read_input_tokens")
+        written = _count(usage, "cache_creation_input_tokens")
+        fresh = _count(usage, "input_tokens")
+        output = _count(usage, "output_tokens")
+        price_in, price_out = _price(model)
+        self.input_tokens += fresh + written
+        self.output_tokens += output
+        self.cost_usd += (
+            (fresh + 2 * written + 0.1 * read) * price_in + output * price_out
+        ) / 1_000_000
+
+
+def _price(model: str) -> tuple[float, float]:
+    return next((price for word, price in _PRICES.items() if word in model), _DEAREST)
+
+
+def _count(usage: dict[str, Any], name: str) -> int:
+    value = usage.get(name)
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+@dataclass(slots=True)
+class UsageReader:
+    """Finds the usage in one answer, streamed or whole, without parsing what it says."""
+
+    model: str = ""
+    usage: dict[str, Any] = field(default_factory=dict)
+    _tail: bytes = b""
+
+    def feed(self, chunk: bytes) -> None:
+        """Look at a chunk that passes by."""
+        data = self._tail + chunk
+        end = data.rfind(b"\n") + 1
+        # Inside a text of the model the quotes would be escaped, so this finds only keys.
+        if data.find(b'"usage"', 0, end) >= 0:
+            for line in data[:end].split(b"\n"):
+                if b'"usage"' in line:
+                    self._read(line.removeprefix(b"data:").strip())
+        self._tail = data[end:] if len(data) - end <= _MAX_LINE else b""
+
+    def finish(self, meter: Meter) -> None:
+        """The answer is over, whole or not: count what it reported so far."""
+        if b'"usage"' in self._tail:
+            self._read(self._tail.removeprefix(b"data:").strip())
+        if self.usage:
+            meter.add(self.model, self.usage)
+
+    def _read(self, line: bytes) -> None:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            return
+        if not isinstance(value, dict):
+            return
+        # message_start nests the message; message_delta and a whole answer carry usage on top,
+        # and each later report holds the sums so far.
+        for holder in (value, value.get("message")):
+            if isinstance(holder, dict):
+                if isinstance(holder.get("model"), str):
+                    self.model = holder["model"]
+                if isinstance(holder.get("usage"), dict):
+                    self.usage |= holder["usage"]

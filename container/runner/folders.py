@@ -1,0 +1,106 @@
+"""The folders of one run: made with their modes and owner, and gone before its stream ends."""
+
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from claude_run.errors import CallerError, Code
+from runner.agent import User
+from runner.options import Places
+
+# Named in the API reference; a resumed conversation finds its old absolute paths here.
+ROOT = Path("/tmp")  # noqa: S108 - created exclusively, 0700
+# Where any user may write, so where a run's user may have left something.
+SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folders:
+    """`private` is ours alone, but for the folders in it that `places` names."""
+
+    private: Path
+    scratch: Path
+    fifo: Path
+    places: Places
+    user: User | None
+
+
+def create(session_id: str, user: User | None) -> Folders:
+    """Make them, or raise `CallerError` CONFLICT while the session has a run on this instance."""
+    workspace = ROOT / f"ws-{session_id}"
+    try:
+        workspace.mkdir(mode=0o700)
+    except FileExistsError:
+        raise CallerError(
+            "This session has a run under way on this instance.",
+            code=Code.CONFLICT,
+            details={"field": "resume.sessionId", "sessionId": session_id},
+        ) from None
+    private = Path(tempfile.mkdtemp(prefix="claude-run-", dir=ROOT))
+    places = Places(
+        workspace=workspace,
+        home=private / "home",
+        temporary=private / "tmp",
+        config=private / "home" / ".claude",
+        mcp_config=private / "mcp.json",
+    )
+    scratch = private / "scratch"
+    for folder in (places.home, places.temporary, places.config, scratch):
+        folder.mkdir(mode=0o700)
+    if user is not None:
+        private.chmod(0o711)  # to be passed through, not to be listed
+        for folder in (workspace, places.home, places.temporary, places.config):
+            os.chown(folder, user.uid, user.gid)
+    return Folders(
+        private=private, scratch=scratch, fifo=private / "prompt", places=places, user=user
+    )
+
+
+def write_private(path: Path, data: bytes, user: User | None) -> None:
+    """Write a new file that only the run's user can read; it is never open to anybody else."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        if user is not None:
+            os.fchown(file.fileno(), user.uid, user.gid)
+        file.write(data)
+
+
+def remove(folders: Folders) -> None:
+    """Remove all of it, whatever modes the agent left. Call it when no process is left."""
+    for folder in (folders.places.workspace, folders.private):
+        shutil.rmtree(folder, onerror=_open_up_and_retry)
+    if folders.user is not None:
+        for path in owned_by(folders.user.uid):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, onerror=_open_up_and_retry)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def owned_by(uid: int) -> Iterator[Path]:
+    """What a user has left at the top of the shared folders, deeper ones inside it."""
+    for shared in SHARED:
+        with suppress(OSError):
+            for entry in os.scandir(shared):
+                with suppress(OSError):
+                    if entry.stat(follow_symlinks=False).st_uid == uid:
+                        yield Path(entry.path)
+
+
+def _open_up_and_retry(function: Callable[..., object], path: str, _error: object) -> None:
+    """Without root, a folder without its own w or x bit keeps what is in it."""
+    with suppress(OSError):
+        parent = Path(path).parent
+        if not parent.is_symlink():
+            parent.chmod(stat.S_IRWXU)
+        if not Path(path).is_symlink():
+            Path(path).chmod(stat.S_IRWXU)
+        if function in (os.unlink, os.rmdir):
+            function(path)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
