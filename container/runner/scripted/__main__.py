@@ -31,18 +31,22 @@ def main(argv: list[str] | None = None) -> None:
     host, port = listening.getsockname()[:2]
     sys.stdout.write(json.dumps({"url": f"http://{host}:{port}"}) + "\n")
     sys.stdout.flush()
-    config = uvicorn.Config(
+    uvicorn.Server(configuration(library)).run(sockets=[listening])
+
+
+def configuration(library: Library) -> uvicorn.Config:
+    """How the scripted model is served."""
+    return uvicorn.Config(
         create_app(library),
         # h11 hands on the request target as it was received; the tests of the broker read it.
         http="h11",
         ws="none",
         lifespan="off",
-        log_level="critical",
+        log_level="error",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-    uvicorn.Server(config).run(sockets=[listening])
 
 
 def _library(path: Path | None) -> Library:

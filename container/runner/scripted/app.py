@@ -33,6 +33,9 @@ from runner.scripted.scenario import (
 
 # As the Messages API: https://docs.anthropic.com/en/api/errors#request-size-limits
 MAX_REQUEST = 32 * 1024 * 1024
+# Claude Code drops what it has not read yet when the connection breaks under it; a cut in the
+# middle of a stream shall be seen there.
+CUT_SECONDS = 0.1
 # Events without a delay between them go out in writes of this many.
 BATCH = 64
 PING_SECONDS = 1.0
@@ -52,22 +55,14 @@ class ApiError(Exception):
         super().__init__(self.message)
 
 
-class Closed(Response):
-    """An answer that is never completed: the server closes the connection."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Return without a response; uvicorn then closes, here and in the middle of a body."""
-        del scope, receive
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-
-
 class Play(Response):
     """A stream of events, with their delays, that ends when the client goes away."""
 
-    media_type = "text/event-stream"
-
-    def __init__(self, events: Iterator[Event], fault: Fault | None) -> None:
-        super().__init__(headers={"cache-control": "no-cache", "request-id": _request_id()})
+    def __init__(
+        self, events: Iterator[Event], fault: Fault | None, media_type: str = "text/event-stream"
+    ) -> None:
+        headers = {"cache-control": "no-cache", "request-id": _request_id()}
+        super().__init__(headers=headers, media_type=media_type)
         del self.headers["content-length"]
         self._events = events
         self._fault = fault
@@ -91,6 +86,9 @@ class Play(Response):
         async with contextlib.aclosing(self._chunks()) as chunks:
             async for chunk in chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                # Sending waits only for a slow reader; the other streams want their turn too.
+                await asyncio.sleep(0)
+        # A response that its application leaves incomplete makes the server close the connection.
         if not isinstance(self._fault, Cut):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -113,7 +111,7 @@ class Play(Response):
                 async for chunk in _written(self._events):
                     yield chunk
             case Cut():
-                pass
+                await asyncio.sleep(CUT_SECONDS)
 
 
 async def _written(events: Iterator[Event]) -> AsyncGenerator[bytes, None]:
@@ -173,7 +171,10 @@ class ScriptedModel:
     async def refused(self, request: Request, error: Exception) -> Response:
         """Record what no route took, and answer it."""
         status = error.status_code if isinstance(error, HTTPException) else 500
-        self._keep(request, b"")
+        body = b""
+        with contextlib.suppress(ApiError):
+            body = await _body(request)
+        self._keep(request, body)
         return _refusal(ApiError(status))
 
     def _recorded(self, handle: Callable[[Request, bytes], Awaitable[Response]]) -> Handler:
@@ -244,7 +245,9 @@ class ScriptedModel:
 def create_app(library: Library) -> Starlette:
     """The ASGI application; `library` holds the scenarios that a prompt may name."""
     model = ScriptedModel(library)
-    return Starlette(routes=model.routes(), exception_handlers={HTTPException: model.refused})
+    app = Starlette(routes=model.routes(), exception_handlers={HTTPException: model.refused})
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _respond(conversation: Conversation, answer: Answer, fault: Fault | None) -> Response:
@@ -259,7 +262,9 @@ async def _respond(conversation: Conversation, answer: Answer, fault: Fault | No
         case Garbage():
             return Response(fault.text, media_type="application/json")
         case Cut():
-            return Closed()
+            half = messages.whole(answer)
+            half = half[: len(half) // 2]
+            return Play(iter([Event(half)]), Cut(type="cut", after_events=1), "application/json")
         case Silence():
             await asyncio.sleep(fault.seconds)
     return Response(

@@ -1,4 +1,10 @@
-"""Which turn answers a request: derived from the conversation alone, so nothing is remembered."""
+"""Which turn answers a request: derived from the conversation alone, so nothing is remembered.
+
+The newest text of the user that carries a scenario, or names one, chooses it; without any, the
+`default` of the file, else the demonstration, begins anew with each text of the user. The turn is
+the number of the assistant's answers since. So a conversation that goes on may bring a new
+scenario, or go on in the old one. What comes back in tool results chooses nothing.
+"""
 
 import hashlib
 import json

@@ -13,6 +13,11 @@ A prompt carries one between `<scenario>` and `</scenario>` (write `<\\/scenario
 tag inside a JSON string), or names one of a file's with `<scenario name="x"/>`. One turn is one
 answer of the model. Who asks for more turns than there are gets a closing sentence.
 
+What goes wrong: `error` refuses a turn with an HTTP status (`message`, `retry_after`); `fault`
+strikes in its stream, `after_events` of them: `{"type": "error_event"}` (`error`, `message`),
+`{"type": "cut"}`, `{"type": "silence", "seconds": 2}` (`pings`), `{"type": "garbage"}` (`text`).
+With `times` each strikes so often, and then the turn is answered; without, always.
+
 In texts and in the strings of a tool's input stand for something: `{{cwd}}`, the working
 directory that Claude Code states; `{{first_prompt}}`, the first text of the user, without its
 scenario; `{{last_result}}`, the text of the newest tool result; `{{n}}`, in a text that repeats,
