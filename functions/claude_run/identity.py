@@ -173,6 +173,8 @@ def _bearer(headers: HeaderItems) -> str:
 def _single(headers: HeaderItems, name: str, code: Code) -> str | None:
     """The one value of a header. Of two, whoever is in front may have looked at the other."""
     values = [value for key, value in headers.items() if key.lower() == name]
+    if len(values) > 1 and code is Code.UNAUTHORIZED:
+        raise unauthorized(f"the header {name} is there twice")
     if len(values) > 1:
         raise CallerError(f"The header {name} is there twice", code=code)
     return values[0] if values else None

@@ -6,7 +6,7 @@ themselves may also be built in Python, by their snake_case names.
 """
 
 import base64
-import binascii
+import json
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -16,9 +16,11 @@ from uuid import UUID
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     SecretStr,
     StringConstraints,
+    Tag,
     ValidationError,
     field_validator,
     model_validator,
@@ -95,6 +97,8 @@ class Repository(Wire):
             raise ValueError("url or name is required")
         if self.branch and not _is_branch(self.branch):
             raise ValueError("branch is no name that git accepts")
+        if self.name and self.name.endswith(("/.", "/..")):
+            raise ValueError("name is no repository's")
         return self
 
 
@@ -125,29 +129,24 @@ class RemoteServer(Wire):
     headers: Annotated[dict[str, str], Field(max_length=64, repr=False)] = {}
 
 
+def _kind(server: object) -> str:
+    # `type` may be left out for stdio; deciding first makes an error speak of one kind only.
+    if isinstance(server, RemoteServer):
+        return "remote"
+    is_remote = isinstance(server, dict) and server.get("type") in ("http", "sse")
+    return "remote" if is_remote else "stdio"
+
+
+McpServer = Annotated[
+    Annotated[StdioServer, Tag("stdio")] | Annotated[RemoteServer, Tag("remote")],
+    Discriminator(_kind),
+]
+
+
 class McpConfig(Wire):
     """Claude Code's own format of an MCP configuration file."""
 
-    mcp_servers: Annotated[
-        dict[ServerName, StdioServer | RemoteServer], Field(max_length=32, alias="mcpServers")
-    ]
-
-    @field_validator("mcp_servers", mode="before")
-    @classmethod
-    def _name_the_kind(cls, value: object) -> object:
-        # `type` may be left out for stdio; naming it first makes an error speak of one kind only.
-        if not isinstance(value, dict):
-            return value
-        return {name: _typed_server(server) for name, server in value.items()}
-
-
-def _typed_server(server: object) -> object:
-    if not isinstance(server, dict):
-        return server
-    kind = server.get("type", "stdio")
-    if kind == "stdio":
-        return StdioServer.model_validate(server)
-    return RemoteServer.model_validate(server)
+    mcp_servers: Annotated[dict[ServerName, McpServer], Field(max_length=32, alias="mcpServers")]
 
 
 class FileChange(Wire):
@@ -194,7 +193,7 @@ class FileChange(Wire):
 def _base64(text: str, field: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error, and its base for text that is not ASCII
         raise ValueError(f"{field} is not base64") from None
 
 
@@ -289,6 +288,17 @@ class RunRequest(Wire):
     want_transcript: bool = False
 
     _not_blank = field_validator("prompt", "system_prompt", "append_system_prompt")(_non_blank)
+
+    @field_validator("output_schema")
+    @classmethod
+    def _is_json(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        # The one field of any shape: a lone surrogate, or what only Python knows, would fail
+        # later, where it is written.
+        try:
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        except (TypeError, ValueError, RecursionError):
+            raise ValueError("must be JSON, in characters that UTF-8 can carry") from None
+        return value
 
     @field_validator("anthropic_api_key", "github_token")
     @classmethod
