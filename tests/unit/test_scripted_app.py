@@ -71,11 +71,18 @@ def serve(library: Library) -> Iterator[Served]:
         assert not thread.is_alive()
 
 
-@pytest.fixture
-def served() -> Iterator[Served]:
+@pytest.fixture(scope="module")
+def server() -> Iterator[Served]:
     default = {"turns": [{"blocks": [{"type": "text", "text": "by default"}]}]}
     with serve(parse_library(json.dumps({"default": default}).encode())) as server:
         yield server
+
+
+@pytest.fixture
+def served(server: Served) -> Served:
+    """The server, its record empty."""
+    server.ask("DELETE", "/requests")
+    return server
 
 
 def request(prompt: str, **fields: object) -> bytes:

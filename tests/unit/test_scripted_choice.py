@@ -80,6 +80,15 @@ def test_a_wrong_scenario_is_refused() -> None:
         pick('<scenario>{"turns": [{"block": []}]}</scenario>', library=library(default="d"))
 
 
+def test_an_unknown_directory_is_refused() -> None:
+    """A path that cannot be known is an error of the scenario, not a file at a wrong place."""
+    call = {"type": "tool_use", "name": "Write", "input": {"deep": ["{{cwd}}/a"]}}
+    prompt = f"<scenario>{json.dumps({'turns': [{'blocks': [call]}]})}</scenario>"
+    assert pick(prompt, system="CWD: /w").values["cwd"] == "/w"
+    with pytest.raises(CallerError, match="cwd"):
+        pick(prompt)
+
+
 def test_the_first_prompt_comes_without_its_scenario() -> None:
     """Placeholders stand for what was asked first, not for how it is answered."""
     assert pick(f"Do it. {tag('a', 'b')}", "a", "more").values["first_prompt"] == "Do it."

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from claude_run.errors import CallerError
 from runner.scripted.messages import Answer, error_body, error_event, events, whole
 from runner.scripted.scenario import Turn
 
@@ -105,12 +104,6 @@ def test_every_call_of_an_answer_has_an_id_of_its_own() -> None:
     opened = [data["content_block"]["id"] for data in starts]
     assert len(set(ids)) == 2
     assert ids == opened
-
-
-def test_an_unknown_directory_is_refused() -> None:
-    """A path that cannot be known is an error of the scenario, not a file at a wrong place."""
-    with pytest.raises(CallerError, match="cwd"):
-        stream(answer({"type": "text", "text": "{{cwd}}"}))
 
 
 def test_delays_are_before_each_delta_only() -> None:

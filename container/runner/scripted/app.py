@@ -252,10 +252,7 @@ def create_app(library: Library) -> Starlette:
 
 async def _respond(conversation: Conversation, answer: Answer, fault: Fault | None) -> Response:
     if conversation.stream:
-        events = messages.events(answer)
-        # A placeholder that cannot be filled must be refused before the stream has begun.
-        start = list(itertools.islice(events, BATCH))
-        return Play(itertools.chain(start, events), fault)
+        return Play(messages.events(answer), fault)
     match fault:
         case ErrorEvent():
             raise ApiError(529 if fault.error == "overloaded_error" else 500, fault.message)

@@ -40,6 +40,9 @@ def choose(conversation: Conversation, library: Library) -> Choice:
         turn, at = Turn(blocks=[Text(type="text", text=_aside(conversation))]), (-1, 0)
     else:
         turn, at = _scheduled(conversation, library)
+    # Refused before anything is sent: a stream that has begun could only break off.
+    if conversation.cwd is None and "{{cwd}}" in turn.model_dump_json():
+        raise CallerError("scenario: {{cwd}} is used, but the request states no directory")
     texts = [prompt.text for prompt in conversation.prompts]
     digest = hashlib.sha256(json.dumps([conversation.owner, at, texts]).encode())
     return Choice(turn=turn, values=_values(conversation), key=digest.hexdigest())

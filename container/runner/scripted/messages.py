@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from claude_run.errors import CallerError
 from runner.scripted.scenario import Text, Thinking, ToolUse, Turn, Usage
 
 _PLACEHOLDER = re.compile(r"\{\{(cwd|first_prompt|last_result|n)\}\}")
@@ -263,6 +262,4 @@ def _fill_all(value: Any, values: Mapping[str, str]) -> Any:  # noqa: ANN401 - a
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:
-    if "cwd" not in values and "{{cwd}}" in text:
-        raise CallerError("scenario: {{cwd}} is used, but the request states no directory")
     return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), text)
