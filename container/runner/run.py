@@ -158,6 +158,7 @@ class Run:
             fifo=self.folders.fifo if request.use_named_pipe else None,
             user=self.folders.user,
             limits=self.limits,
+            cli=self.settings.cli,
         )
 
     @asynccontextmanager

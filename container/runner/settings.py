@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
@@ -20,7 +21,10 @@ DEFAULT_GITHUB = "https://github.com"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings of the runner; `credential` is its own, as on a laptop."""
+    """All settings of the runner.
+
+    `credential` is its own, as on a laptop. `cli` is another Claude Code than the SDK's own.
+    """
 
     host: str
     port: int
@@ -33,6 +37,7 @@ class Settings:
     github_server_url: str
     defaults: Defaults
     path: str
+    cli: Path | None
 
     @property
     def allow_loopback_http(self) -> bool:
@@ -74,6 +79,7 @@ class Settings:
             github_server_url=github,
             defaults=Defaults(allowed_tools=tools, permission_mode=mode),
             path=environ.get("PATH") or "/usr/local/bin:/usr/bin:/bin",
+            cli=Path(environ["CLAUDE_CLI"]) if environ.get("CLAUDE_CLI") else None,
         )
 
 

@@ -1,0 +1,72 @@
+"""What every end-to-end test stands on: real servers, and nothing left behind."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import servers
+
+from runner.accounts import FIRST_UID, MAX_USERS
+
+GONE_SECONDS = 10.0
+BUNDLED_CLI = "claude_agent_sdk/_bundled/claude"
+
+MakeRunner = Callable[..., servers.Server]
+
+
+@pytest.fixture(scope="session")
+def model() -> Iterator[servers.Server]:
+    """The scripted model, one for all tests: it keeps no state for a conversation."""
+    with servers.scripted_model() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def runner(model: servers.Server) -> Iterator[servers.Server]:
+    """A runner as it stands on this machine: with users of its own where tests run as root."""
+    with servers.running_runner(model.url) as server:
+        yield server
+
+
+@pytest.fixture
+def make_runner(model: servers.Server) -> Iterator[MakeRunner]:
+    """Start runners with settings of a test's own; they end with the test."""
+    with ExitStack() as stack:
+
+        def make(*, upstream: str = model.url, **environ: str) -> servers.Server:
+            return stack.enter_context(servers.running_runner(upstream, **environ))
+
+        yield make
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """After each test: no process of a run, no folder, no FIFO that was not there before."""
+    before = left_behind()
+    yield
+    deadline = time.monotonic() + GONE_SECONDS
+    while (left := left_behind() - before) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left
+
+
+def left_behind() -> set[str]:
+    """Folders of runs, and processes that are Claude Code or belong to a run's user."""
+    found = {
+        str(path) for pattern in ("ws-*", "claude-run-*") for path in Path("/tmp").glob(pattern)
+    }
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            uid = process.stat().st_uid
+            command = (
+                (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            )
+        except OSError:
+            continue
+        if FIRST_UID <= uid < FIRST_UID + MAX_USERS or BUNDLED_CLI in command:
+            found.add(f"{process.name} {command[:200]}")
+    return found
