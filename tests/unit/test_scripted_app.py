@@ -203,7 +203,7 @@ def test_an_error_event_ends_a_stream(served: Served) -> None:
 def test_a_cut_leaves_the_answer_incomplete(served: Served, stream: bool) -> None:
     """What was sent arrives, and then the connection is gone; with `times`, once only."""
     cut = {"type": "cut", "after_events": 4, "times": 1}
-    prompt = tag({"blocks": text(), "fault": cut})
+    prompt = f"{stream} {tag({'blocks': text(), 'fault': cut})}"
     with pytest.raises(http.client.IncompleteRead) as broken:
         served.create(prompt, stream=stream)
     assert (b"content_block_delta" if stream else b'"model":"m"') in broken.value.partial
