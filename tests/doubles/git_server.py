@@ -68,9 +68,9 @@ class Origin:
         return git("rev-parse", "HEAD", cwd=self.folder)
 
     def publish(self) -> None:
-        """Push every branch and tag of the author's, and what HEAD is."""
-        git("push", "--quiet", "--force", "--all", str(self.bare), cwd=self.folder)
-        git("push", "--quiet", "--force", "--tags", str(self.bare), cwd=self.folder)
+        """Push every branch and tag of the author's."""
+        every = ("refs/heads/*:refs/heads/*", "refs/tags/*:refs/tags/*")
+        git("push", "--quiet", "--force", str(self.bare), *every, cwd=self.folder)
 
 
 @dataclass(slots=True)

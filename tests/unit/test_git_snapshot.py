@@ -20,6 +20,7 @@ from runner.git.apply import apply_changes
 from runner.git.changeset import ChangeSet, Limits
 from runner.git.snapshot import Snapshot
 from runner.git.tree import EXECUTABLE, REGULAR, SUBMODULE, SYMLINK, TreeEntry
+from runner.git.walk import stat_key
 
 FILES = {
     b"README.md": (REGULAR, b"# Hello\n"),
@@ -178,7 +179,7 @@ def test_the_final_one_reads_again_what_was_touched(tmp_path: Path) -> None:
         target.write_bytes(b"2")
         facts = target.stat()
         await asyncio.sleep(0.15)
-        snapshot._hashes[b"new"] = seen._replace(key=snapshot_module.stat_key(facts))
+        snapshot._hashes[b"new"] = seen._replace(key=stat_key(facts))
         assert await snapshot.changes() is None
         assert shape(await snapshot.changes(final=True)) == {b"new": (REGULAR, b"2")}
 

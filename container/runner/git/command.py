@@ -108,8 +108,9 @@ _HARMLESS: Mapping[str, str] = {
     )
 }  # fmt: skip
 
-# dash knows one-digit descriptors only. The block of ulimit -f has 512 bytes (POSIX).
-_LAUNCHER = 'ulimit -f "$0"; exec git "$@" 9<&0 </dev/null'
+# dash knows one-digit descriptors only. The block of ulimit -f has 512 bytes (POSIX). With the
+# signal ignored a write past it fails as "File too large", and git says so.
+_LAUNCHER = 'trap "" XFSZ; ulimit -f "$0"; exec git "$@" 9<&0 </dev/null'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

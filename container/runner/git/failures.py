@@ -24,7 +24,7 @@ def _failure(pattern: str, sentence: str, error: type[ClaudeRunError]) -> _Failu
 # The first that matches counts. {branch} and {commit} are the request's own, checked ones.
 _FAILURES = (
     _failure(
-        r"died of signal 25|file size limit exceeded|file too large",
+        r"file too large",
         "The repository is larger than this runner clones.",
         CallerError,
     ),
@@ -46,7 +46,8 @@ _FAILURES = (
     ),
     _failure(
         r"returned error: 30\d|unable to update url base from redirection",
-        "The server answered with a redirect. It is not followed: name the repository's new URL.",
+        "The server answered with a redirect, which is not followed: give the URL that it leads to "
+        "(after a move the new one; on some servers the one that ends in .git).",
         CallerError,
     ),
     _failure(
