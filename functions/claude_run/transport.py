@@ -269,7 +269,8 @@ class AsyncEventStream(AsyncIterator[ServerSentEvent]):
     def __init__(self, response: httpx2.Response) -> None:
         self.headers: Mapping[str, str] = _lower(response.headers)
         self._response = response
-        self._chunks = _chunks(response)
+        # An async generator is what asyncio closes when it is dropped; its end is the response's.
+        self._chunks = response.aiter_bytes()
         self._decoder = Decoder()
         self._ready: deque[ServerSentEvent] = deque()
         self._closed = False
@@ -318,16 +319,6 @@ class AsyncEventStream(AsyncIterator[ServerSentEvent]):
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
-
-
-async def _chunks(response: httpx2.Response) -> AsyncIterator[bytes]:
-    # An async generator is what asyncio closes when it is dropped, so it alone must hold the
-    # response's end, and nothing of it may point back to the stream.
-    try:
-        async for chunk in response.aiter_bytes():
-            yield chunk
-    finally:
-        await response.aclose()
 
 
 class AsyncTransport:
