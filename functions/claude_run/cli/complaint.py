@@ -1,0 +1,39 @@
+"""An error as its reader needs it: what happened, why, and what to do. Pure."""
+
+from claude_run.cli.plain import one_line
+from claude_run.errors import ClaudeRunError, Code, ConfigurationError
+
+MAX_MESSAGE = 600
+
+_ADVICE = {
+    Code.UNAVAILABLE: "`make dev` starts a runner here; --base-url names another.",
+    Code.NO_CREDENTIAL: "Start the runner with ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN, "
+    "or send a key of your own in CLAUDE_RUN_ANTHROPIC_API_KEY.",
+    Code.NOT_FOUND: "Is --base-url the address of a runner?",
+    Code.CLONE_FAILED: "Check the name and the branch. For a private repository set "
+    "CLAUDE_RUN_GITHUB_TOKEN to a token that may read it.",
+    Code.TIMEOUT: "Give it longer with --timeout-minutes, or ask for less at once.",
+    Code.MAX_TURNS: "Allow more with --max-turns.",
+    Code.BUDGET_EXCEEDED: "Allow more with --max-budget-usd.",
+    Code.UPSTREAM_AUTH: "The key that the runner was started with, or that you sent, is not valid.",
+    Code.UPSTREAM_RATE_LIMIT: "Wait a little and try again.",
+    Code.UPSTREAM_OVERLOADED: "Wait a little and try again.",
+    Code.INTERRUPTED: "The runner or the network went away. What the run changed is lost.",
+    Code.SHUTDOWN: "The runner was stopped. Start it again, and then the run.",
+    Code.AGENT_FAILED: "The runner's log says more.",
+    Code.INTERNAL_ERROR: "The runner's log says more.",
+}
+
+
+def complaint(error: ClaudeRunError, *, request_id: str | None = None) -> str:
+    """The lines for standard error."""
+    said = one_line(error.message, MAX_MESSAGE)
+    code = error.details.get("code") or error.code
+    if isinstance(error, ConfigurationError) and error.code is Code.INTERNAL_ERROR:
+        return f"claude-run: {said}\n"  # of the base URL: the sentence is all there is to say
+    lines = [f"claude-run: {said} ({one_line(str(code), 40)})"]
+    if advice := _ADVICE.get(error.code):
+        lines.append(f"  {advice}")
+    if known := error.request_id or request_id:
+        lines.append(f"  In the runner's log this is request {one_line(known, 80)}.")
+    return "".join(f"{line}\n" for line in lines)

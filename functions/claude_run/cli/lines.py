@@ -1,0 +1,47 @@
+"""A run as a program reads it: one JSON line for each event. Pure."""
+
+import json
+from typing import Any
+
+from claude_run.events import (
+    DONE,
+    ChangesEvent,
+    ErrorEvent,
+    MessageEvent,
+    RunEvent,
+    TranscriptEvent,
+    UnknownEvent,
+    WarningEvent,
+)
+from claude_run.wire import Wire
+
+
+def json_line(event: RunEvent) -> str:
+    """`{"event": its name, "data": its data}` and a line feed, in ASCII.
+
+    ASCII carries everything through every locale, and escapes what a terminal would obey.
+    """
+    name, data = _parts(event)
+    return json.dumps({"event": name, "data": data}, separators=(",", ":")) + "\n"
+
+
+def _parts(event: RunEvent) -> tuple[str, Any]:  # noqa: PLR0911 - a table, one row an event
+    match event:
+        case MessageEvent(data=data):
+            return "message", data
+        case WarningEvent(code=code, message=message):
+            return "warning", {"code": code, "message": message}
+        case TranscriptEvent(part=part):
+            return "transcript", _json(part)
+        case ChangesEvent(changes=changes):
+            return "changes", _json(changes)
+        case ErrorEvent(error=error, code=code, details=details):
+            return "error", {"error": error, "code": code, "details": details}
+        case UnknownEvent(name=name, data=data):
+            return name, data
+        case _:
+            return "done", DONE
+
+
+def _json(model: Wire) -> dict[str, Any]:
+    return model.model_dump(mode="json", by_alias=True, exclude_unset=True)
