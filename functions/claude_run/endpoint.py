@@ -1,5 +1,6 @@
 """Where a client's requests go, checked before anything is sent there."""
 
+import re
 from dataclasses import dataclass
 
 import httpx2
@@ -7,6 +8,8 @@ import httpx2
 from claude_run.errors import ConfigurationError
 from claude_run.loopback import is_loopback
 
+# A name or an address, in the form that goes over the wire.
+_HOST = re.compile(rb"[A-Za-z0-9._:-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
@@ -37,7 +40,7 @@ class Endpoint:
             url = httpx2.URL(base_url)
         except httpx2.InvalidURL:
             raise ConfigurationError("The base URL is not a URL") from None
-        if url.scheme not in ("http", "https") or not url.host:
+        if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.raw_host):
             raise ConfigurationError("The base URL must start with https:// and name a host")
         if url.userinfo or url.query or url.fragment:
             raise ConfigurationError("The base URL may hold no user, query or fragment")
