@@ -1,0 +1,67 @@
+# Everything runs in .venv, which the first command makes. `make PYTHON=python3.12 …` uses another
+# Python for it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Newer than what it was installed from, or it is installed again.
+INSTALLED := $(VENV)/.installed
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help install demo dev test check bench lock clean
+
+help:
+	@echo 'make demo     start everything here, run one prompt (PROMPT="…"), end everything'
+	@echo 'make dev      start everything here and stay (PORT=8080)'
+	@echo 'make test     all tests'
+	@echo 'make check    lint, format and types'
+	@echo 'make bench    the benchmarks'
+	@echo 'make lock     compile the requirement files again'
+	@echo 'make install  only make .venv'
+	@echo 'make clean    remove all that was made'
+
+install: $(INSTALLED)
+
+$(INSTALLED): requirements-dev.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo 'claude-run needs Python 3.11 or newer: there is no "$(PYTHON)" here.' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "claude-run needs Python 3.11 or newer: $(PYTHON) is $$($(PYTHON) --version)." >&2; \
+	  echo 'Name a newer one: make PYTHON=python3.12 …' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo 'Python is here without its venv module. On Debian: apt install python3-venv' >&2; exit 1; }
+	@echo 'Installing into $(VENV), once: about 600 MB, most of it Claude Code.'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --require-hashes --requirement requirements-dev.txt
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(INSTALLED)
+	@$(BIN)/claude-run demo
+
+dev: $(INSTALLED)
+	@$(BIN)/claude-run dev
+
+test: $(INSTALLED)
+	$(BIN)/pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/mypy tests bench
+
+bench: $(INSTALLED)
+	$(BIN)/python bench/run.py
+
+# One version of each package everywhere: the deployables take theirs from the first file.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header
+lock: $(INSTALLED)
+	$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
+	$(COMPILE) functions/requirements.in --constraint requirements-dev.txt --output-file functions/requirements.txt
+	$(COMPILE) container/requirements.in --constraint requirements-dev.txt --output-file container/requirements.txt
+
+clean:
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .hypothesis
+	find functions container tests bench -name __pycache__ -prune -exec rm -rf {} +
