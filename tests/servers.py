@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -237,3 +238,8 @@ def last_request(model: Server, marker: str) -> dict[str, Any]:
     """The body of the newest request to the Messages API that speaks of `marker`."""
     body: dict[str, Any] = json.loads(recorded(model, marker)[-1]["body"])
     return body
+
+
+def remove(path: Path) -> None:
+    """Remove what a killed server could not."""
+    shutil.rmtree(path, ignore_errors=True)

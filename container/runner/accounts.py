@@ -1,12 +1,15 @@
 """An unprivileged user for each run, where the runner is root, as in the image.
 
-A user is a number: nothing needs an entry in /etc/passwd, and no two runs under way share one.
+A user is a number: nothing needs an entry in /etc/passwd. No two runs under way on a machine share
+one, also not of two runners, since at the end of a run all that its user has is killed and removed.
 """
 
+import fcntl
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from claude_run.errors import Code, StoppedError
 from runner.agent import User
@@ -14,14 +17,15 @@ from runner.agent import User
 # Above every system's own accounts and below the ranges that containers map (65,536 and up).
 FIRST_UID = 20_000
 MAX_USERS = 1_000
+# One empty file for each user that was ever lent; whoever has locked it has the user.
+LOCKS = Path("/run/claude-run-users")
 
 
 class Accounts:
-    """The users of the runs under way. Used from the event loop only."""
+    """The users of the runs under way."""
 
     def __init__(self, *, privileged: bool) -> None:
         self.privileged = privileged
-        self._taken: set[int] = set()
 
     @contextmanager
     def borrow(self) -> Iterator[User | None]:
@@ -29,16 +33,25 @@ class Accounts:
         if not self.privileged:
             yield None
             return
-        uid = next(
-            (n for n in range(FIRST_UID, FIRST_UID + MAX_USERS) if n not in self._taken), None
-        )
-        if uid is None:
-            raise StoppedError("All users for runs are taken.", code=Code.UNAVAILABLE)
-        self._taken.add(uid)
+        uid, lock = _lock_one()
         try:
             yield User(uid=uid, gid=uid)
         finally:
-            self._taken.discard(uid)
+            os.close(lock)
+
+
+def _lock_one() -> tuple[int, int]:
+    """A free user and the open file that holds its lock: it is free again when that closes."""
+    LOCKS.mkdir(mode=0o700, exist_ok=True)
+    for uid in range(FIRST_UID, FIRST_UID + MAX_USERS):
+        lock = os.open(LOCKS / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+        else:
+            return uid, lock
+    raise StoppedError("All users for runs are taken.", code=Code.UNAVAILABLE)
 
 
 def may_change_users() -> bool:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from claude_agent_sdk import Transport, query
 
 from claude_run.errors import AgentError
@@ -24,6 +25,8 @@ from runner.lines import Kind, Line, LineSplitter, LineTooLongError, classify
 
 if TYPE_CHECKING:
     from claude_agent_sdk import ClaudeAgentOptions
+
+log = structlog.get_logger()
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 CANNOT_START = 70
@@ -68,6 +71,10 @@ class Invocation:
     cli: Path | None = None  # None: the CLI that the SDK bundles
 
 
+class _EndedEarlyError(Exception):
+    """The process ended before it spoke the control protocol."""
+
+
 Emit = Callable[[list[Line]], Awaitable[None]]
 
 
@@ -96,6 +103,8 @@ class AgentProcess(Transport):
                 pass
         except LineTooLongError:
             raise AgentError("Claude Code printed a line without an end.") from None
+        except _EndedEarlyError:
+            log.info("agent ended before it was ready")  # that it has no result is told later
         finally:
             await to_the_end(self.stop())
 
@@ -149,15 +158,22 @@ class AgentProcess(Transport):
         if process is None or process.stdout is None:
             raise AgentError("Claude Code was not started.")
         splitter = LineSplitter()
+        ready = False
         while chunk := await process.stdout.read(READ_BYTES):
             lines = [classify(raw) for raw in splitter.feed(chunk)]
             await self.emit(lines)
             for line in lines:
-                if line.kind is Kind.CONTROL or line.value.get("type") in ("result", "system"):
+                # The SDK needs nothing else of us: it closes the input after the prompt, and it
+                # would end a run over a message that it does not know.
+                if line.kind is Kind.CONTROL:
+                    ready = True
                     yield line.value
         if rest := splitter.unfinished():
             # Half a line is the end of a process that died; whole JSON only lacks its newline.
             await self.emit([classify(rest)])
+        if not ready:
+            # At a plain end the SDK would wait a minute for the answer to its initialize request.
+            raise _EndedEarlyError
 
     def read_messages(self) -> AsyncIterator[dict[str, Any]]:
         """The lines that the SDK must see; all of them go to `emit`."""

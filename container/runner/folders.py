@@ -1,20 +1,24 @@
 """The folders of one run: made with their modes and owner, and gone before its stream ends."""
 
 import os
-import shutil
-import stat
+import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import structlog
 
 from claude_run.errors import CallerError, Code
 from runner.agent import User
 from runner.options import Places
 
+log = structlog.get_logger()
+
 # Named in the API reference; a resumed conversation finds its old absolute paths here.
 ROOT = Path("/tmp")  # noqa: S108 - created exclusively, 0700
+REMOVE_SECONDS = 60.0
 # Where any user may write, so where a run's user may have left something.
 SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108
 
@@ -73,13 +77,10 @@ def write_private(path: Path, data: bytes, user: User | None) -> None:
 def remove(folders: Folders) -> None:
     """Remove all of it, whatever modes the agent left. Call it when no process is left."""
     for folder in (folders.places.workspace, folders.private):
-        shutil.rmtree(folder, onerror=_open_up_and_retry)
+        remove_tree(folder)
     if folders.user is not None:
         for path in owned_by(folders.user.uid):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, onerror=_open_up_and_retry)
-            else:
-                path.unlink(missing_ok=True)
+            remove_tree(path)
 
 
 def owned_by(uid: int) -> Iterator[Path]:
@@ -92,15 +93,27 @@ def owned_by(uid: int) -> Iterator[Path]:
                         yield Path(entry.path)
 
 
-def _open_up_and_retry(function: Callable[..., object], path: str, _error: object) -> None:
-    """Without root, a folder without its own w or x bit keeps what is in it."""
-    with suppress(OSError):
-        parent = Path(path).parent
-        if not parent.is_symlink():
-            parent.chmod(stat.S_IRWXU)
-        if not Path(path).is_symlink():
-            Path(path).chmod(stat.S_IRWXU)
-        if function in (os.unlink, os.rmdir):
-            function(path)
-        else:
-            shutil.rmtree(path, ignore_errors=True)
+def remove_tree(root: Path) -> None:
+    """Remove a folder of any depth; one that stays is logged.
+
+    By `rm`, since `shutil.rmtree` recurses and an agent can nest deeper than Python's stack.
+    """
+    _run("rm", "-rf", "--", str(root))
+    if os.path.lexists(root):
+        # Without root's rights a folder that has lost its own r, w or x keeps what is in it.
+        _run("chmod", "-R", "u+rwX", "--", str(root))
+        _run("rm", "-rf", "--", str(root))
+    if os.path.lexists(root):
+        log.error("a folder could not be removed", folder=str(root))
+
+
+def _run(*command: str) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=REMOVE_SECONDS,
+            check=False,
+        )

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import servers
 
+import servers
 from runner.accounts import FIRST_UID, MAX_USERS
 
 GONE_SECONDS = 10.0

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import servers
 from conftest import MakeRunner
+
+import servers
 from servers import last_request, post_run, recorded, say, scenario, use
 
 pytestmark = pytest.mark.e2e

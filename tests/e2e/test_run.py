@@ -4,6 +4,7 @@ import base64
 import json
 
 import pytest
+
 import servers
 from servers import post_run, say, scenario, use
 

@@ -1,0 +1,218 @@
+"""However a run is ended, its last events are told and nothing of it is left."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from conftest import MakeRunner, left_behind
+
+import servers
+from claude_run.sse import Decoder
+from servers import Stream, post_run, scenario, use
+
+pytestmark = pytest.mark.e2e
+
+# A daemon in a session of its own that ignores SIGTERM, and a foreground that waits.
+STAY = (
+    "setsid bash -c 'trap \"\" TERM; sleep 300 & sleep 300' >/dev/null 2>&1 & "
+    "echo w > {{cwd}}/written.txt; sleep 300"
+)
+
+
+def staying(**fields: object) -> dict[str, Any]:
+    """A run that writes a file, leaves a daemon and does not end."""
+    return {
+        "prompt": scenario(use("Bash", command=STAY, timeout=600_000)),
+        "allowedTools": ["Bash"],
+        **fields,
+    }
+
+
+def wait_for(condition: Callable[[], object], seconds: float) -> None:
+    """Wait until something holds, or fail."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to hold in time"
+        time.sleep(0.02)
+
+
+def written() -> list[Path]:
+    """Files by which a staying run shows that its command runs."""
+    return list(Path("/tmp").glob("ws-*/written.txt"))
+
+
+def test_a_run_past_its_time(runner: servers.Server) -> None:
+    """TIMEOUT, after the change set, within the time and a little more."""
+    before = left_behind()
+    begin = time.monotonic()
+    stream = post_run(runner.url, staying(timeoutMinutes=0.08))
+    assert [event.event for event in stream.events][-3:] == ["changes", "error", "done"]
+    assert stream.error is not None
+    assert stream.error["code"] == "TIMEOUT"
+    assert stream.error["details"] == {"timeoutMinutes": 0.08}
+    assert [file["path"] for file in stream.changes["files"]] == ["written.txt"]
+    assert time.monotonic() - begin < 2 * (0.08 * 60 + 4)
+    assert not left_behind() - before
+
+
+def test_a_run_past_its_time_as_one_object(runner: servers.Server) -> None:
+    """408, with what there is."""
+    answer = post_run(
+        runner.url, staying(timeoutMinutes=0.05), headers={"Accept": "application/json"}
+    )
+    assert answer.status == 408
+    assert b'"TIMEOUT"' in answer.body
+
+
+@pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
+def test_a_caller_who_leaves_ends_the_run(runner: servers.Server, accept: str) -> None:
+    """The process group dies, the daemon too, and the folders are gone."""
+    before = left_behind()
+    with (
+        httpx2.Client(timeout=60, trust_env=False) as client,
+        pytest.raises(httpx2.ReadTimeout),
+        client.stream(
+            "POST",
+            f"{runner.url}/run",
+            json=staying(),
+            headers={"Accept": accept},
+            timeout=httpx2.Timeout(60, read=4),
+        ) as answer,
+    ):
+        for _ in answer.iter_raw():
+            pass
+    wait_for(lambda: not left_behind() - before, 8)
+
+
+def test_a_caller_who_leaves_during_the_clone(make_runner: MakeRunner) -> None:
+    """git dies too."""
+    before = left_behind()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/a/b"
+        server = make_runner()
+        with (
+            httpx2.Client(trust_env=False) as client,
+            pytest.raises(httpx2.ReadTimeout),
+            client.stream(
+                "POST",
+                f"{server.url}/run",
+                json={"prompt": "x", "repository": {"url": url}},
+                timeout=httpx2.Timeout(10, read=2),
+            ) as answer,
+        ):
+            for _ in answer.iter_raw():
+                pass
+        wait_for(lambda: not left_behind() - before, 8)
+
+
+class Background:
+    """`POST /run` in a thread."""
+
+    def __init__(self, url: str, body: dict[str, Any]) -> None:
+        self.stream: Stream | None = None
+        self._thread = threading.Thread(target=self._run, args=(url, body))
+        self._thread.start()
+
+    def _run(self, url: str, body: dict[str, Any]) -> None:
+        self.stream = post_run(url, body)
+
+    def join(self, seconds: float) -> Stream:
+        """The whole answer."""
+        self._thread.join(seconds)
+        assert self.stream is not None
+        return self.stream
+
+
+def test_sigterm_tells_and_ends_everything(make_runner: MakeRunner) -> None:
+    """Within 8 s: SHUTDOWN with the change set, `done`, and no process of the runner or a run."""
+    server = make_runner()
+    before = left_behind()
+    run = Background(server.url, staying())
+    wait_for(written, 20)
+    begin = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    stream = run.join(16)
+    assert stream.error is not None
+    assert stream.error["code"] == "SHUTDOWN"
+    assert [file["path"] for file in stream.changes["files"]] == ["written.txt"]
+    assert stream.events[-1].event == "done"
+    assert server.process.wait(16) is not None
+    assert time.monotonic() - begin < 8
+    assert not left_behind() - before
+
+
+def test_a_runner_that_is_killed_leaves_no_process(make_runner: MakeRunner) -> None:
+    """SIGKILL of the runner: the launcher sees its parent die, and kills the run."""
+    server = make_runner()
+    before = left_behind()
+    client = httpx2.Client(trust_env=False, timeout=60)
+    with client.stream("POST", f"{server.url}/run", json=staying()) as answer:
+        chunks = answer.iter_raw()
+        next(chunks)
+        wait_for(written, 20)
+        os.kill(server.pid, signal.SIGKILL)
+        with pytest.raises(httpx2.TransportError):
+            for _ in chunks:
+                pass
+    client.close()
+    wait_for(lambda: all(found.startswith("/tmp/") for found in left_behind() - before), 8)
+    for folder in left_behind() - before:
+        # On Cloud Run the instance, and its disk in memory, is gone with the runner.
+        servers.remove(Path(folder))
+
+
+@pytest.mark.timeout(180)
+def test_a_client_that_reads_nothing_for_30_s_misses_nothing(make_runner: MakeRunner) -> None:
+    """60,000 deltas wait in Claude Code and its pipe, not in the runner's memory."""
+    server = make_runner()
+    prompt = scenario({"blocks": [{"type": "text", "text": "{{n}} ", "repeat": 60_000}]})
+    body = {"prompt": prompt}
+    request = httpx2.Request("POST", f"{server.url}/run", json=body)
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as raw:
+        raw.settimeout(60)
+        raw.sendall(f"POST /run HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode())
+        raw.sendall(request.content)
+        raw.recv(1)
+        time.sleep(30)
+        assert resident_megabytes(server.pid) < 150
+        parts = []
+        while chunk := raw.recv(1 << 20):
+            parts.append(chunk)
+    events = list(Decoder().feed(unchunked(b"".join(parts))))
+    numbers = [
+        int(word)
+        for event in events
+        if event.event == "message" and '"text_delta"' in event.data
+        for word in event.data.partition('"text":"')[2].partition('"')[0].split()
+    ]
+    assert numbers == list(range(1, 60_001))
+    assert events[-1].event == "done"
+    assert resident_megabytes(server.pid) < 150
+
+
+def resident_megabytes(pid: int) -> float:
+    """The memory of a process now."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def unchunked(received: bytes) -> bytes:
+    """The body of a chunked HTTP answer."""
+    body = received.partition(b"\r\n\r\n")[2]
+    parts = []
+    while True:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size, 16)
+        if length == 0:
+            return b"".join(parts)
+        parts.append(body[:length])
+        body = body[length + 2 :]
