@@ -1,6 +1,6 @@
 """`claude-run demo`: start everything here, run one prompt, end everything."""
 
-from claude_run.cli.machine import missing_parts, show_failure, which_model
+from claude_run.cli.machine import missing_parts, show_failure, show_log, which_model
 from claude_run.cli.plain import one_line
 from claude_run.cli.run import FAILED, Order, Streams, run
 from claude_run.cli.style import style_for
@@ -25,6 +25,8 @@ def demo(streams: Streams, *, prompt: str | None) -> int:
             stack.start()
             with stack.interruptible():
                 status = run(Order(base_url=stack.addresses["runner"], prompt=wanted), streams)
+            if status == FAILED:
+                show_log(stack.last_lines("runner"), streams)
         except StackError as error:
             show_failure(error, streams)
             return FAILED

@@ -1,6 +1,8 @@
 """`claude-run dev`: start everything here and stay."""
 
+import shlex
 import socket
+import sys
 import threading
 
 from claude_run.cli.machine import missing_parts, show_failure, which_model
@@ -19,7 +21,7 @@ _READY = """\
 Try it from another terminal:
 
   curl -N {runner}/run -H 'Content-Type: application/json' -d '{{"prompt": "Say hello"}}'
-  claude-run run --base-url {runner} "Say hello"
+  {ourselves} run --base-url {runner} "Say hello"
 
 Ctrl-C ends everything.
 
@@ -54,7 +56,11 @@ def _stay(streams: Streams, port: int) -> int:
         try:
             stack.start(log)
             rows = [f"  {name:<7} {address}" for name, address in stack.addresses.items()]
-            text = _READY.format(addresses="\n".join(rows), runner=stack.addresses["runner"])
+            text = _READY.format(
+                addresses="\n".join(rows),
+                runner=stack.addresses["runner"],
+                ourselves=shlex.quote(sys.argv[0]),
+            )
             with writing:
                 streams.out.write(text)
                 streams.out.flush()

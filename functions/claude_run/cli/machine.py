@@ -1,6 +1,6 @@
 """What `demo` and `dev` say of this machine: the model that answers, what is missing or failed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
 from claude_run.cli.plain import plain
@@ -30,7 +30,13 @@ def which_model(environ: Mapping[str, str]) -> str:
     )
 
 
+def show_log(lines: Sequence[str], streams: Streams) -> None:
+    """What a service said, but for what it always says."""
+    worth = [plain(line) for line in lines if '"severity": "INFO"' not in line]
+    streams.err.write("".join(f"  {line}\n" for line in worth))
+
+
 def show_failure(error: StackError, streams: Streams) -> None:
     """What failed, after the end of what it said."""
-    streams.err.write("".join(f"  {plain(line)}\n" for line in error.lines))
+    show_log(error.lines, streams)
     streams.err.write(f"claude-run: {plain(error.message)}\n")

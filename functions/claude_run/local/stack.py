@@ -116,8 +116,12 @@ class Stack:
         if isinstance(note, Ended):
             raise self._error(note.name, f"ended (exit status {note.status})")
 
+    def last_lines(self, name: str) -> list[str]:
+        """The end of what a service said."""
+        return self._children[name].last_lines()
+
     def _error(self, name: str, what: str) -> StackError:
-        return StackError(f"The {name} {what}.", self._children[name].last_lines())
+        return StackError(f"The {name} {what}.", self.last_lines(name))
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
