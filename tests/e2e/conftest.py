@@ -1,7 +1,7 @@
 """What every end-to-end test stands on: real servers, and nothing left behind."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import servers
 from runner.accounts import FIRST_UID, MAX_USERS
 
 GONE_SECONDS = 10.0
+# The same runner with mechanisms taken out, by name: an attack must succeed against it.
+WEAKENED = Path(__file__).parent.parent / "doubles" / "weakened_runner.py"
 BUNDLED_CLI = "claude_agent_sdk/_bundled/claude"
 
 MakeRunner = Callable[..., servers.Server]
@@ -35,8 +37,13 @@ def make_runner(model: servers.Server) -> Iterator[MakeRunner]:
     """Start runners with settings of a test's own; they end with the test."""
     with ExitStack() as stack:
 
-        def make(*, upstream: str = model.url, **environ: str) -> servers.Server:
-            return stack.enter_context(servers.running_runner(upstream, **environ))
+        def make(
+            *, upstream: str = model.url, weak: Sequence[str] = (), **environ: str
+        ) -> servers.Server:
+            command = (str(WEAKENED), *weak) if weak else ("-m", "runner")
+            return stack.enter_context(
+                servers.running_runner(upstream, command=command, **environ)
+            )
 
         yield make
 

