@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from doubles.git_server import git
@@ -157,6 +157,7 @@ _RULES = st.lists(_PATTERN, max_size=4).map(b"\n".join)
 @given(
     files=st.sets(_PATH, max_size=10), rules=_RULES, more=st.dictionaries(_PATH, _RULES, max_size=2)
 )
+@example(files={b"a/a"}, rules=b"a/*\n!a", more={})
 def test_the_answers_are_those_of_git_status(
     tmp_path_factory: pytest.TempPathFactory,
     files: set[bytes],

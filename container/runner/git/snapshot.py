@@ -79,7 +79,6 @@ class Snapshot:
         self._owner = facts.st_uid
         self._started_ns = time.time_ns()
         self._rules = IgnoreRules(scratch)
-        self._rules.prepare()
         self._hashes: dict[bytes, _Seen] = {}
         self._last = fingerprint((), ())
         self._lock = asyncio.Lock()
@@ -115,16 +114,16 @@ class Snapshot:
     async def _walk(self, root: int) -> Listing:
         listing = Listing()
         walk = Walk(root=root, tree=self._tree, limits=self._limits, listing=listing)
+        await self._in_thread(self._rules.begin)
         folders = [b""]
         while folders:
             level = await self._in_thread(walk.level, folders)
             await self._in_thread(
-                lambda: self._rules.update(
-                    root,
-                    level.ignore_files,  # noqa: B023 - awaited within this turn of the loop
-                    owner=self._owner,
-                    omissions=listing.omissions,
-                )
+                self._rules.read,
+                root,
+                level.ignore_files,
+                owner=self._owner,
+                omissions=listing.omissions,
             )
             ignored = await self._rules.ignored(
                 list(level.new_files), level.new_folders, omissions=listing.omissions

@@ -57,13 +57,13 @@ class Listing:
 class Level:
     """The entries of one depth: what counts already, and what depends on the ignore rules.
 
-    `ignore_files` has every folder that was listed, and its .gitignore where it has one.
+    `ignore_files` are the .gitignore files that were found, by their folder.
     """
 
     folders: list[bytes] = field(default_factory=list)
     new_files: dict[bytes, Found] = field(default_factory=dict)
     new_folders: list[bytes] = field(default_factory=list)
-    ignore_files: dict[bytes, Found | None] = field(default_factory=dict)
+    ignore_files: dict[bytes, Found] = field(default_factory=dict)
 
 
 def stat_key(facts: os.stat_result) -> StatKey:
@@ -106,7 +106,6 @@ class Walk:
         return level
 
     def _list(self, descriptor: int, folder: bytes, level: Level) -> None:
-        level.ignore_files[folder] = None
         prefix = folder + b"/" if folder else b""
         depth = prefix.count(b"/")
         with os.scandir(descriptor) as entries:
