@@ -38,7 +38,8 @@ def base_image(store: ImageStore, python: str) -> str:
     command = ["debootstrap", "--variant=minbase", f"--include={_packages(python)}", SUITE]
     mirror = _mirror()
     inputs = hashlib.sha256(repr((command, mirror, _LEFT_OVER)).encode()).hexdigest()
-    if store.label(NAME, "inputs") != inputs:
+    made_before = store.describe(NAME)
+    if made_before is None or made_before["config"]["Labels"].get("inputs") != inputs:
         with store.container("scratch") as made:
             store.run([*command, str(made.root), *mirror], seconds=BUILD_SECONDS)
             made.root.chmod(0o755)

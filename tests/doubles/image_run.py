@@ -16,15 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import servers
+from runner.accounts import LOCKS
 
 STOP_SECONDS = 10.0  # what Cloud Run gives after SIGTERM
 _COMMAND_SECONDS = 30.0
 
-# /mnt is empty in every Debian; the old root is there for one moment.
-_ENTER = """
+# /mnt is empty in every Debian; the old root is there for one moment. User numbers are not the
+# container's own, so the locks on them must not be either: a runner out here would take one that is
+# lent inside, and kill what belongs to it.
+_ENTER = f"""
 root=$1; shift
 mount --rbind "$root" "$root"; cd "$root"
 mount --rbind /dev dev; mount -t tmpfs tmpfs dev/shm; mount -t proc proc proc
+mkdir -p -m 0700 {LOCKS} .{LOCKS}; mount --bind {LOCKS} .{LOCKS}
 pivot_root . mnt; cd /; umount -l /mnt
 exec "$@"
 """

@@ -107,20 +107,13 @@ class ImageStore:
             check=False,
         )
 
-    def describe(self, image: str) -> dict[str, Any]:
-        """An image's configuration and history, in Docker's words."""
-        described: dict[str, Any] = json.loads(
-            self.buildah("inspect", "--type", "image", "--format", "{{json .Docker}}", image)
-        )
-        return described
-
-    def label(self, image: str, name: str) -> str | None:
-        """A label of an image; None also where there is no such image."""
+    def describe(self, image: str) -> dict[str, Any] | None:
+        """An image's configuration and history, in Docker's words; None where there is none."""
         done = self._try("buildah", "inspect", "--type", "image", image)
         if done.returncode != 0:
             return None
-        labels: dict[str, str] = json.loads(done.stdout)["Docker"]["config"]["Labels"] or {}
-        return labels.get(name)
+        described: dict[str, Any] = json.loads(done.stdout)["Docker"]
+        return described
 
     @contextmanager
     def container(self, image: str) -> Iterator[Container]:
