@@ -218,12 +218,12 @@ def scenario(*turns: Mapping[str, Any]) -> str:
     return f"Play this. <scenario>{text}</scenario>"
 
 
-def say(text: str, **fields: Any) -> dict[str, Any]:
+def say(text: str, **fields: object) -> dict[str, Any]:
     """A turn of one text."""
     return {"blocks": [{"type": "text", "text": text, **fields}]}
 
 
-def use(name: str, **tool_input: Any) -> dict[str, Any]:
+def use(name: str, **tool_input: object) -> dict[str, Any]:
     """A turn of one tool call."""
     return {"blocks": [{"type": "tool_use", "name": name, "input": tool_input}]}
 

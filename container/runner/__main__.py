@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
-from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -26,21 +26,8 @@ from runner.settings import Settings
 DRAIN_SECONDS = 8
 
 
-class Server(uvicorn.Server):
-    """uvicorn's server, telling the runs before it waits for their connections."""
-
-    def __init__(self, config: uvicorn.Config, runs: Runs) -> None:
-        super().__init__(config)
-        self._runs = runs
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """On SIGTERM and SIGINT."""
-        self._runs.shut_down()
-        super().handle_exit(sig, frame)
-
-
 class QuietServer(uvicorn.Server):
-    """A second server in the same process: the first one has the signals."""
+    """A server that leaves signals to us: uvicorn would raise them again, and end us by them."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -58,7 +45,14 @@ async def serve(settings: Settings) -> None:
     runs.broker_url = f"http://127.0.0.1:{broker_listener.getsockname()[1]}"
     async with upstream_client() as client:
         broker = QuietServer(_config(Broker(grants=grants, client=client)))
-        server = Server(_config(app, drain=DRAIN_SECONDS), runs)
+        server = QuietServer(_config(app, drain=DRAIN_SECONDS))
+
+        def leave() -> None:
+            runs.shut_down()
+            server.should_exit = True
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, leave)
         serving = asyncio.create_task(broker.serve(sockets=[broker_listener]))
         print(  # noqa: T201 - the line that whoever starts us waits for
             f"claude-run runner on http://{settings.host}:{listener.getsockname()[1]}", flush=True

@@ -10,11 +10,11 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from claude_agent_sdk import Transport, query
@@ -22,6 +22,7 @@ from claude_agent_sdk import Transport, query
 from claude_run.errors import AgentError
 from runner.cancellation import to_the_end
 from runner.lines import Kind, Line, LineSplitter, LineTooLongError, classify
+from runner.pipes import PipeReader, open_input, writer
 
 if TYPE_CHECKING:
     from claude_agent_sdk import ClaudeAgentOptions
@@ -31,7 +32,6 @@ log = structlog.get_logger()
 LAUNCHER = Path(__file__).with_name("launch.py")
 CANNOT_START = 70
 
-READ_BYTES = 256 * 1024
 # Kept for the reason why a process could not start; what it says later is of no use to a caller.
 STDERR_BYTES = 4 * 1024
 # The launcher's own grace, after which it kills; ours for the launcher is longer.
@@ -87,6 +87,7 @@ class AgentProcess(Transport):
     exit_status: int | None = None
     _process: asyncio.subprocess.Process | None = None
     _input: asyncio.StreamWriter | None = None
+    _output: PipeReader | None = None
     _stderr: bytearray = field(default_factory=bytearray)
     _stderr_task: "asyncio.Task[None] | None" = None
 
@@ -97,10 +98,16 @@ class AgentProcess(Transport):
         line says is the caller's to judge.
         """
         try:
-            async for _ in query(
-                prompt=self.invocation.prompt, options=self.invocation.options, transport=self
-            ):
-                pass
+            # `async for` alone would leave the SDK's reader running when we are cancelled.
+            messages = cast(
+                "AsyncGenerator[object, None]",
+                query(
+                    prompt=self.invocation.prompt, options=self.invocation.options, transport=self
+                ),
+            )
+            async with aclosing(messages):
+                async for _ in messages:
+                    pass
         except LineTooLongError:
             raise AgentError("Claude Code printed a line without an end.") from None
         except _EndedEarlyError:
@@ -116,27 +123,25 @@ class AgentProcess(Transport):
 
     async def connect(self) -> None:
         """Start the launcher, which starts Claude Code."""
-        if self.invocation.fifo is None:
-            read_end, write_end = os.pipe()
-        else:
-            read_end, write_end = open_fifo(self.invocation.fifo)
+        self._output = PipeReader()
+        read_end, write_end = open_input(self.invocation.fifo)
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command(),
                 stdin=read_end,
-                stdout=asyncio.subprocess.PIPE,
+                stdout=self._output.write_end,
                 stderr=asyncio.subprocess.PIPE,
                 cwd=self.invocation.workspace,
                 env=dict(self.invocation.environment),
                 start_new_session=True,
-                limit=READ_BYTES,
             )
         except OSError as error:
             os.close(write_end)
             raise AgentError(f"Claude Code could not be started: {error.strerror}.") from error
         finally:
             os.close(read_end)
-        self._input = await _pipe_writer(write_end)
+            os.close(self._output.write_end)
+        self._input = await writer(write_end)
         self._stderr_task = asyncio.create_task(self._read_stderr(self._process))
 
     async def write(self, data: str) -> None:
@@ -154,12 +159,11 @@ class AgentProcess(Transport):
             self._input = None
 
     async def _read(self) -> AsyncIterator[dict[str, Any]]:
-        process = self._process
-        if process is None or process.stdout is None:
+        if self._output is None:
             raise AgentError("Claude Code was not started.")
         splitter = LineSplitter()
         ready = False
-        while chunk := await process.stdout.read(READ_BYTES):
+        while chunk := await self._output.read():
             lines = [classify(raw) for raw in splitter.feed(chunk)]
             await self.emit(lines)
             for line in lines:
@@ -192,6 +196,8 @@ class AgentProcess(Transport):
     async def stop(self) -> None:
         """End everything of the run, however it hides, and collect it."""
         await self.end_input()
+        if self._output is not None:
+            self._output.close()
         process = self._process
         if process is None:
             return
@@ -213,7 +219,7 @@ class AgentProcess(Transport):
     async def _read_stderr(self, process: asyncio.subprocess.Process) -> None:
         if process.stderr is None:
             return
-        while chunk := await process.stderr.read(READ_BYTES):
+        while chunk := await process.stderr.read(STDERR_BYTES):
             self._stderr += chunk
             del self._stderr[:-STDERR_BYTES]
 
@@ -277,24 +283,3 @@ def with_initialize(data: str, fields: Mapping[str, Any]) -> str:
             request.update(fields)
             return json.dumps(message) + "\n"
     return data
-
-
-def open_fifo(path: Path) -> tuple[int, int]:
-    """Make a named pipe, 0600, and open both its ends without waiting for anybody."""
-    os.mkfifo(path, 0o600)
-    read_end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        write_end = os.open(path, os.O_WRONLY)
-    except OSError:
-        os.close(read_end)
-        raise
-    os.set_blocking(read_end, True)
-    return read_end, write_end
-
-
-async def _pipe_writer(write_end: int) -> asyncio.StreamWriter:
-    loop = asyncio.get_running_loop()
-    transport, protocol = await loop.connect_write_pipe(
-        asyncio.streams.FlowControlMixin, os.fdopen(write_end, "wb", buffering=0)
-    )
-    return asyncio.StreamWriter(transport, protocol, None, loop)

@@ -18,6 +18,7 @@ from claude_run.errors import CallerError, ClaudeRunError, Code
 from claude_run.identity import AuthSettings, Mode, authenticate, check_local_request
 from claude_run.idtoken import Certificates
 from claude_run.wire import MAX_BODY_BYTES, parse_run_request
+from runner.peers import is_agent
 from runner.plan import make_plan
 from runner.runs import Runs
 from runner.serve import error_data, serve_object, serve_stream
@@ -101,15 +102,20 @@ async def health(_request: Request) -> Response:
 
 
 class Gatekeeper:
-    """Who may call, by the deployment's rule (`claude_run.identity`)."""
+    """Who may call, by the deployment's rule (`claude_run.identity`); an agent of ours never."""
 
-    def __init__(self, settings: AuthSettings, *, port: int) -> None:
+    def __init__(self, settings: AuthSettings, *, port: int, own_users: bool) -> None:
         self._settings = settings
         self._port = port
+        self._own_users = own_users
         self._certificates = Certificates() if settings.mode is Mode.VERIFY else None
 
-    async def check(self, method: str, headers: Headers) -> None:
+    async def check(self, method: str, headers: Headers, client: tuple[str, int] | None) -> None:
         """Raise `CallerError` unless this request may be served."""
+        # No rule below stops it: on loopback anybody is the local caller, and behind IAM a token
+        # that came another way than through IAM is not verified.
+        if self._own_users and is_agent(client, self._port):
+            raise CallerError("A run may not call its own runner.", code=Code.FORBIDDEN)
         if self._settings.mode is Mode.LOCAL:
             check_local_request(method, headers, self._port)
         elif self._certificates is None:
@@ -147,7 +153,7 @@ class Envelope:
             await send(message)
 
         try:
-            await self._gatekeeper.check(scope["method"], headers)
+            await self._gatekeeper.check(scope["method"], headers, scope["client"])
         except ClaudeRunError as error:
             await error_answer(error)(scope, receive, send_with_ids)
         else:
@@ -190,5 +196,5 @@ def build_app(*, settings: Settings, runs: Runs, port: int) -> ASGIApp:
         },
     )
     app.router.redirect_slashes = False
-    gatekeeper = Gatekeeper(settings.auth, port=port)
+    gatekeeper = Gatekeeper(settings.auth, port=port, own_users=runs.own_users)
     return Envelope(app, gatekeeper=gatekeeper, instance_id=uuid4().hex)

@@ -33,6 +33,7 @@ def make_plan(request: RunRequest, settings: Settings, *, own_user: bool) -> Pla
             "own (the image does; a runner that is not started as root cannot).",
             details={"field": "permissionMode", "rule": "needs an unprivileged user of its own"},
         )
+    upstream, source = _upstream(request, settings), _source(request, settings)
     return Plan(
         request=request,
         session_id=request.resume.session_id if request.resume else str(uuid4()),
@@ -41,8 +42,8 @@ def make_plan(request: RunRequest, settings: Settings, *, own_user: bool) -> Pla
             request.anthropic_api_key,
             settings.credential if request.anthropic_base_url is None else None,
         ),
-        upstream=_upstream(request, settings),
-        source=_source(request, settings),
+        upstream=upstream,
+        source=source,
         permission_mode=mode,
     )
 

@@ -4,6 +4,7 @@ It is bare ASGI, because it has to see the request target as it was sent and to 
 without looking at them twice.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -12,7 +13,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from runner.broker.grants import Grant, Grants
 from runner.broker.meter import UsageReader
-from runner.broker.rules import backward_headers, onward_headers, permitted, run_token
+from runner.broker.rules import (
+    backward_headers,
+    onward_headers,
+    onward_url,
+    permitted,
+    run_token,
+)
+from runner.cancellation import to_the_end
 
 # Anthropic's own limit for a request (32 MB).
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
@@ -63,31 +71,37 @@ class Broker:
             await self._forward(grant, scope, receive, send)
 
     async def _forward(self, grant: Grant, scope: Scope, receive: Receive, send: Send) -> None:
-        grant.parallel += 1
+        """One exchange, ended early when the agent hangs up or its run is over."""
+        body, answer = _Body(grant, receive), _Answer(send)
+        exchange = asyncio.create_task(self._exchange(grant, scope, body, answer))
+        leaving = asyncio.create_task(body.abandoned())
+        grant.under_way.add(exchange)
         try:
-            await self._exchange(grant, scope, receive, send)
-        except httpx2.TimeoutException:
-            await _refuse(send, 504, "api_error", "the upstream did not answer in time")
-        except httpx2.TransportError:
-            await _refuse(send, 502, "api_error", "the upstream cannot be reached")
+            await asyncio.wait({exchange, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            grant.parallel -= 1
+            grant.under_way.discard(exchange)
+            for task in (exchange, leaving):
+                task.cancel()
+            await to_the_end(asyncio.wait({exchange, leaving}))
+        failure = _failure(exchange)
+        # Begun and not ended, the connection is closed: the agent sees that the answer broke off.
+        if failure is not None and not answer.begun:
+            await _refuse(answer, *failure)
 
-    async def _exchange(self, grant: Grant, scope: Scope, receive: Receive, send: Send) -> None:
-        query = scope["query_string"].decode("ascii")
-        url = grant.upstream + scope["raw_path"].decode("ascii") + (f"?{query}" if query else "")
+    async def _exchange(self, grant: Grant, scope: Scope, body: "_Body", answer: "_Answer") -> None:
+        url = onward_url(grant.upstream, scope["raw_path"], scope["query_string"])
         headers = [
             *onward_headers(scope["headers"]),
             *grant.credential.headers(),
             (b"accept-encoding", b"identity"),  # the meter reads what passes
         ]
         async with self._client.stream(
-            "POST", url, headers=headers, content=_body(grant, receive)
+            "POST", url, headers=headers, content=body.chunks()
         ) as response:
             if response.is_redirect:
-                await _refuse(send, 502, "api_error", "the upstream answered with a redirect")
+                await _refuse(answer, 502, "api_error", "the upstream answered with a redirect")
                 return
-            await send(
+            await answer(
                 {
                     "type": "http.response.start",
                     "status": response.status_code,
@@ -99,28 +113,70 @@ class Broker:
                 async for chunk in response.aiter_raw():
                     grant.bytes_moved += len(chunk)
                     reader.feed(chunk)
-                    await send(_body_message(chunk, more=True))
+                    await answer(_body_message(chunk, more=True))
             finally:
                 reader.finish(grant.meter)
-        await send(_body_message(b"", more=False))
+        await answer(_body_message(b"", more=False))
+
+
+class _Body:
+    """What the agent sends: the request's body, and after it that it has gone away."""
+
+    def __init__(self, grant: Grant, receive: Receive) -> None:
+        self._grant = grant
+        self._receive = receive
+        self._read = asyncio.Event()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body, counted."""
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise httpx2.WriteError("the agent went away")
+            chunk: bytes = message.get("body", b"")
+            self._grant.bytes_moved += len(chunk)
+            more = message.get("more_body", False)
+            if chunk:
+                yield chunk
+        self._read.set()
+
+    async def abandoned(self) -> None:
+        """Return when the agent has hung up; not before its whole body was read."""
+        await self._read.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+class _Answer:
+    """The way back to the agent."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
+        """Send a message of ASGI."""
+        self.begun = True
+        await self._send(message)
+
+
+def _failure(exchange: "asyncio.Task[None]") -> tuple[int, str, str] | None:
+    """What to tell the agent of an exchange that did not end well; what nobody expects, raises."""
+    if exchange.cancelled():
+        return 403, "permission_error", "the run is over"
+    match exchange.exception():
+        case httpx2.TimeoutException():
+            return 504, "api_error", "the upstream did not answer in time"
+        case httpx2.TransportError():
+            return 502, "api_error", "the upstream cannot be reached"
+    exchange.result()
+    return None
 
 
 def _content_length(scope: Scope) -> int | None:
     values = [value for name, value in scope["headers"] if name == b"content-length"]
     return int(values[0]) if len(values) == 1 and values[0].isdigit() else None
-
-
-async def _body(grant: Grant, receive: Receive) -> AsyncIterator[bytes]:
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise httpx2.WriteError("the agent went away")
-        chunk: bytes = message.get("body", b"")
-        grant.bytes_moved += len(chunk)
-        more = message.get("more_body", False)
-        if chunk:
-            yield chunk
 
 
 def _body_message(chunk: bytes, *, more: bool) -> Message:

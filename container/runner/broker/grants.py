@@ -1,5 +1,6 @@
 """Who may use the broker: one grant for each run, found by the token that only its agent has."""
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ class Grant:
     budget_usd: float | None
     meter: Meter = field(default_factory=Meter)
     bytes_moved: int = 0
-    parallel: int = 0
+    under_way: "set[asyncio.Task[None]]" = field(default_factory=set)
 
     def refusal(self) -> str | None:
         """Why the next request may not go out; None when it may."""
@@ -32,7 +33,7 @@ class Grant:
             return "the budget of this run is spent"
         if self.bytes_moved > MAX_BYTES:
             return "this run has moved too many bytes"
-        if self.parallel >= MAX_PARALLEL:
+        if len(self.under_way) >= MAX_PARALLEL:
             return "this run has too many requests under way"
         return None
 
@@ -45,7 +46,10 @@ class Grants:
 
     @contextmanager
     def issue(self, grant: Grant) -> Iterator[str]:
-        """A fresh token that stands for `grant` inside the block, and for nothing after it."""
+        """A fresh token that stands for `grant` inside the block, and for nothing after it.
+
+        What is still under way then is cancelled: an answer that nobody reads costs money too.
+        """
         token = f"run-{secrets.token_urlsafe(32)}"
         key = _key(token)
         self._grants[key] = grant
@@ -53,6 +57,8 @@ class Grants:
             yield token
         finally:
             del self._grants[key]
+            for task in grant.under_way:
+                task.cancel()
 
     def find(self, token: str) -> Grant | None:
         """The grant of a token. Looked up by hash, so the time tells nothing about a token."""

@@ -14,6 +14,9 @@ _PRICES = {"haiku": (1.0, 5.0), "sonnet": (3.0, 15.0), "opus": (15.0, 75.0)}
 _DEAREST = (15.0, 75.0)
 # Prices change and versions differ, so the backstop leaves Claude Code room to stop first.
 HEADROOM = 2.0
+# What an answer has cost when its end, and with it the count, never came: a delta has at least a
+# hundred bytes around a few tokens.
+_BYTES_PER_TOKEN = 16
 # A line that reports usage has some hundred bytes; a longer one is an answer's text.
 _MAX_LINE = 256 * 1024
 
@@ -60,9 +63,12 @@ class UsageReader:
     model: str = ""
     usage: dict[str, Any] = field(default_factory=dict)
     _tail: bytes = b""
+    _bytes: int = 0
+    _complete: bool = False
 
     def feed(self, chunk: bytes) -> None:
         """Look at a chunk that passes by."""
+        self._bytes += len(chunk)
         data = self._tail + chunk
         end = data.rfind(b"\n") + 1
         # Inside a text of the model the quotes would be escaped, so this finds only keys.
@@ -73,11 +79,15 @@ class UsageReader:
         self._tail = data[end:] if len(data) - end <= _MAX_LINE else b""
 
     def finish(self, meter: Meter) -> None:
-        """The answer is over, whole or not: count what it reported so far."""
+        """The answer is over, whole or not: count what it reported, or what it must have cost."""
         if b'"usage"' in self._tail:
             self._read(self._tail.removeprefix(b"data:").strip())
-        if self.usage:
-            meter.add(self.model, self.usage)
+        if not self.usage:
+            return
+        if not self._complete:
+            least = self._bytes // _BYTES_PER_TOKEN
+            self.usage["output_tokens"] = max(_count(self.usage, "output_tokens"), least)
+        meter.add(self.model, self.usage)
 
     def _read(self, line: bytes) -> None:
         try:
@@ -88,6 +98,7 @@ class UsageReader:
             return
         # message_start nests the message; message_delta and a whole answer carry usage on top,
         # and each later report holds the sums so far.
+        self._complete = self._complete or value.get("type") != "message_start"
         for holder in (value, value.get("message")):
             if isinstance(holder, dict):
                 if isinstance(holder.get("model"), str):

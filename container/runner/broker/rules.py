@@ -23,6 +23,11 @@ def permitted(method: str, raw_path: bytes, query: bytes) -> bool:
     return method == "POST" and raw_path in TARGETS and query in QUERIES
 
 
+def onward_url(upstream: str, raw_path: bytes, query: bytes) -> str:
+    """Where a permitted request goes: the agent's bytes only ever come after the upstream's."""
+    return upstream + raw_path.decode("ascii") + (f"?{query.decode('ascii')}" if query else "")
+
+
 def run_token(headers: Iterable[Header]) -> str | None:
     """The token a request carries, the way Claude Code sends a key or an OAuth token."""
     found = []
