@@ -2,8 +2,9 @@
 
 import pytest
 
-from claude_run.cli.complaint import complaint
-from claude_run.errors import Code, ConfigurationError, error_for
+from claude_run.cli.complaint import complaint, usage_complaint
+from claude_run.errors import CallerError, Code, ConfigurationError, error_for
+from claude_run.wire import build_run_request
 
 
 def test_an_error_names_its_code_what_to_do_and_where_to_look() -> None:
@@ -30,6 +31,28 @@ def test_a_code_of_a_newer_server_is_told_as_it_is() -> None:
     ]
 
 
-def test_a_wrong_base_url_is_one_sentence() -> None:
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_turns": 0}, "--max-turns: Input should be greater than or equal to 1"),
+        ({"repository": {"name": "x"}}, "--repo: String should match pattern"),
+        ({"repository": {"name": "a/b", "branch": ".x"}}, "--branch: String should match"),
+        ({"allowed_tools": ["Read", "a b"]}, "--allowed-tools (1): String should match"),
+        ({"mcp_config_json": {"mcpServers": {"a": 1}}}, "--mcp-config (mcpServers.a"),
+        ({"anthropic_api_key": "short"}, "CLAUDE_RUN_ANTHROPIC_API_KEY: must be 8 to 4096"),
+        ({"prompt": " "}, "PROMPT: must not be blank"),
+    ],
+)
+def test_wrong_usage_names_the_option(options: dict[str, object], said: str) -> None:
+    """As the user typed it, not as the request has it."""
+    with pytest.raises(CallerError) as refused:
+        build_run_request("x", options)
+    line = usage_complaint(refused.value)
+    assert line.startswith(f"claude-run: {said}")
+    assert line.count("\n") == 1
+
+
+def test_other_wrong_usage_is_one_sentence() -> None:
     """There is no server yet that had a code or a log."""
-    assert complaint(ConfigurationError("It must be https")) == "claude-run: It must be https\n"
+    error = ConfigurationError("It must be https")
+    assert usage_complaint(error) == "claude-run: It must be https\n"

@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> int:
     from claude_run.cli import arguments
-    from claude_run.cli.complaint import complaint
+    from claude_run.cli.complaint import usage_complaint
     from claude_run.cli.run import USAGE, Streams, run
     from claude_run.errors import CallerError
 
@@ -30,7 +30,7 @@ def _main(argv: Sequence[str] | None) -> int:
         try:
             order = arguments.order(typed, os.environ, sys.stdin.buffer)
         except CallerError as error:
-            sys.stderr.write(complaint(error))
+            sys.stderr.write(usage_complaint(error))
             return USAGE
         return run(order, streams, as_json=typed.json)
     if typed.command == "demo":

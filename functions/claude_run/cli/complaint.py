@@ -1,7 +1,7 @@
 """An error as its reader needs it: what happened, why, and what to do. Pure."""
 
 from claude_run.cli.plain import one_line
-from claude_run.errors import ClaudeRunError, Code, ConfigurationError
+from claude_run.errors import ClaudeRunError, Code
 
 MAX_MESSAGE = 600
 
@@ -25,12 +25,33 @@ _ADVICE = {
 }
 
 
+# How the user of the command line calls what the request has another name for.
+_OPTIONS = {
+    "prompt": "PROMPT",
+    "repository": "--repo",
+    "repository.url": "--repo",
+    "repository.name": "--repo",
+    "repository.branch": "--branch",
+    "repository.commit": "--commit",
+    "github_token": "CLAUDE_RUN_GITHUB_TOKEN",
+    "anthropic_api_key": "CLAUDE_RUN_ANTHROPIC_API_KEY",
+}
+
+
+def usage_complaint(error: ClaudeRunError) -> str:
+    """The line for what was refused before anything was sent."""
+    said, field, rule = error.message, error.details.get("field"), error.details.get("rule")
+    if isinstance(field, str):
+        path, _, inside = field.partition(".") if field not in _OPTIONS else (field, "", "")
+        option = _OPTIONS.get(path) or f"--{path.removesuffix('_json').replace('_', '-')}"
+        said = f"{option}{f' ({inside})' if inside else ''}: {rule}"
+    return f"claude-run: {one_line(said, MAX_MESSAGE)}\n"
+
+
 def complaint(error: ClaudeRunError, *, request_id: str | None = None) -> str:
     """The lines for standard error."""
     said = one_line(error.message, MAX_MESSAGE)
     code = error.details.get("code") or error.code
-    if isinstance(error, ConfigurationError) and error.code is Code.INTERNAL_ERROR:
-        return f"claude-run: {said}\n"  # of the base URL: the sentence is all there is to say
     lines = [f"claude-run: {said} ({one_line(str(code), 40)})"]
     if advice := _ADVICE.get(error.code):
         lines.append(f"  {advice}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from claude_run.cli.complaint import complaint
+from claude_run.cli.complaint import complaint, usage_complaint
 from claude_run.cli.lines import json_line
 from claude_run.cli.screen import Screen, is_live
 from claude_run.cli.show import Show
@@ -59,8 +59,9 @@ def run(order: Order, streams: Streams, *, as_json: bool = False) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), streams.out.fileno())
         return FAILED
     except ClaudeRunError as error:
-        streams.err.write(complaint(error))
-        return USAGE if _is_usage(error) else FAILED
+        usage = _is_usage(error)
+        streams.err.write(usage_complaint(error) if usage else complaint(error))
+        return USAGE if usage else FAILED
 
 
 def _is_usage(error: ClaudeRunError) -> bool:
@@ -82,7 +83,7 @@ def _shown_run(order: Order, streams: Streams) -> int:
     show = Show(style=style, cloning=order.repository)
     live = is_live(streams.out, streams.err, streams.environ)
 
-    with Screen(streams.out, streams.err, live=live) as screen:
+    with Screen(streams.out, streams.err, live=live, style=style) as screen:
         screen.wait_for(show.waiting_for)
 
         def take(event: RunEvent) -> None:

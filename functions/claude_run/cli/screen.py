@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self, TextIO
 
+from claude_run.cli.style import Style
+
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _TICK_SECONDS = 0.1
 # What is over sooner needs no line that says so.
@@ -22,9 +24,10 @@ def is_live(out: TextIO, err: TextIO, environ: Mapping[str, str]) -> bool:
 class Screen:
     """Two streams that may be one terminal. Inside a `with` block the live line is drawn."""
 
-    def __init__(self, out: TextIO, err: TextIO, *, live: bool) -> None:
+    def __init__(self, out: TextIO, err: TextIO, *, live: bool, style: Style) -> None:
         self._out = out
         self._err = err
+        self._style = style
         self._lock = threading.Lock()
         self._label: str | None = None
         self._since = self._started = time.monotonic()
@@ -78,7 +81,7 @@ class Screen:
         line = f"{frame} {self._label} · {now - self._started:.0f} s"
         # A line that wraps could not be cleared.
         width = shutil.get_terminal_size().columns - 1
-        self._err.write(f"{_CLEAR_LINE}\x1b[2m{line[:width]}\x1b[0m")
+        self._err.write(_CLEAR_LINE + self._style.quiet(line[:width]))
         self._err.flush()
         self._drawn = True
 

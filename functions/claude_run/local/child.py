@@ -67,8 +67,8 @@ class Child:
         self._watcher.join(max(0.0, seconds))
         # Until it is waited for here the process keeps its id: the group is nobody else's.
         os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
         self._watcher.join()
+        self._process.wait()
         self._reader.join(_READER_SECONDS)
         if self._process.stdout is not None and not self._reader.is_alive():
             self._process.stdout.close()
