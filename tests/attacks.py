@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from servers import Server, Stream, post_run, say, scenario, use
 
@@ -54,7 +53,7 @@ PERL
 true"""
 
 
-def run_script(server: Server, script: str, **fields: Any) -> Stream:
+def run_script(server: Server, script: str, **fields: object) -> Stream:
     """A run in which Claude Code is made to run a script."""
     return post_run(
         server.url,

@@ -5,6 +5,7 @@ names only make a limit small enough for a test; they take nothing out.
 """
 
 import ctypes
+import importlib
 import os
 import sys
 import tempfile
@@ -12,12 +13,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import runner.__main__ as starter
 from claude_run.wire import RunRequest
-from runner import agent, disk, folders, launch, options, runs
+from runner import agent, app, disk, folders, launch, options, runs
 from runner.agent import Limits
+from runner.options import BrokerAccess, Defaults, Places
+
+if TYPE_CHECKING:
+    from claude_agent_sdk import ClaudeAgentOptions
 
 LAPTOP_UID = 30_000
 SMALL_DISK = 48 * 1024**2
@@ -25,32 +31,43 @@ SMALL_PROCESSES = 60
 # A Python that any user can start, with the standard library alone: enough for the launcher.
 SYSTEM_PYTHON = "/usr/bin/python3"
 
+# Imported late, these could not be found any more: root's Python may be root's alone.
+LATE = (
+    "anyio._backends._asyncio",
+    "claude_agent_sdk._internal.client",
+    "claude_agent_sdk._internal.transport.subprocess_cli",
+    "concurrent.futures.thread",
+    "uvicorn.lifespan.off",
+    "uvicorn.loops.asyncio",
+    "uvicorn.protocols.http.h11_impl",
+    "uvicorn.protocols.websockets.auto",
+)
+
 _ENVIRON = dict(os.environ)
+
+
+def _put(module: ModuleType, **replacements: object) -> None:
+    for name, value in replacements.items():
+        assert hasattr(module, name), f"{module.__name__} has no {name}: nothing is taken out"
+        setattr(module, name, value)
 
 
 def shared_user() -> None:
     """Every run has the runner's own user."""
-    starter.may_change_users = lambda: False
+    _put(starter, may_change_users=lambda: False)
 
 
 def readable() -> None:
     """Other processes of the same user may read the runner's environment and memory."""
-    starter.prctl = lambda _option, _value: None
+    _put(starter, prctl=lambda _option, _value: None)
 
 
 def laptop() -> None:
     """Nothing taken out: the runner as an ordinary user, for tests that root runs."""
     if os.geteuid() != 0:
         return
-    # What is imported late could not be found: root's Python may be root's alone.
-    import anyio._backends._asyncio
-    import claude_agent_sdk._internal.client
-    import claude_agent_sdk._internal.transport.subprocess_cli
-    import uvicorn.lifespan.off
-    import uvicorn.loops.asyncio
-    import uvicorn.protocols.http.h11_impl
-    import uvicorn.protocols.websockets.auto  # noqa: F401
-
+    for name in LATE:
+        importlib.import_module(name)
     sys.executable = SYSTEM_PYTHON
     os.setgroups([])
     os.setresgid(LAPTOP_UID, LAPTOP_UID, LAPTOP_UID)
@@ -62,34 +79,36 @@ def laptop() -> None:
 def inherited_environment() -> None:
     """The agent's environment begins with the runner's, as the SDK has it."""
     made = options.environment
-    options.environment = lambda **fields: _ENVIRON | made(**fields)
+    _put(options, environment=lambda **fields: _ENVIRON | made(**fields))
 
 
 def obedient() -> None:
     """Whatever a repository configures holds."""
     sdk_options, environment = options.sdk_options, options.environment
 
-    def careless(request: RunRequest, **fields: Any) -> Any:
-        made = sdk_options(request, **fields)
+    def careless(
+        request: RunRequest, *, defaults: Defaults, places: Places, session_id: str
+    ) -> "ClaudeAgentOptions":
+        made = sdk_options(request, defaults=defaults, places=places, session_id=session_id)
         return replace(made, setting_sources=None, strict_mcp_config=False, verbatim_prompts=False)
 
-    def open_environment(**fields: Any) -> dict[str, str]:
-        made = environment(**fields)
+    def open_environment(*, places: Places, broker: BrokerAccess, path: str) -> dict[str, str]:
+        made = environment(places=places, broker=broker, path=path)
         for name in ("ATTACHMENTS", "CLAUDE_MDS"):
             del made[f"CLAUDE_CODE_DISABLE_{name}"]
         return made
 
-    options.sdk_options, options.environment = careless, open_environment
+    _put(options, sdk_options=careless, environment=open_environment)
 
 
 def unnamed_tools() -> None:
     """MCP tools that `allowedTools` leaves out are refused by nobody."""
-    options.settings_file = lambda *_, **__: None
+    _put(options, settings_file=lambda *_, **__: None)
 
 
 def small_disk() -> None:
     """Nothing taken out: a run may use 48 MiB."""
-    disk.watch = partial(disk.watch, limit=SMALL_DISK)
+    _put(disk, watch=partial(disk.watch, limit=SMALL_DISK))
 
 
 def no_disk_watch() -> None:
@@ -98,12 +117,12 @@ def no_disk_watch() -> None:
     async def nothing(*_: object, **__: object) -> None:
         return
 
-    disk.watch = nothing
+    _put(disk, watch=nothing)
 
 
 def few_processes() -> None:
     """Nothing taken out: a run may have 60 threads, of which Claude Code takes a third."""
-    runs.Limits = partial(Limits, processes=SMALL_PROCESSES)
+    _put(runs, Limits=partial(Limits, processes=SMALL_PROCESSES))
 
 
 def no_sweep() -> None:
@@ -113,12 +132,12 @@ def no_sweep() -> None:
 
 def no_removal() -> None:
     """What a run leaves outside its folders stays."""
-    folders.owned_by = lambda _uid: iter(())
+    _put(folders, owned_by=lambda _uid: iter(()))
 
 
 def local_callers() -> None:
     """Whoever can connect may call, the agent too."""
-    starter.own_agents = lambda _client, _port: False
+    _put(app, is_agent=lambda _client, _port: False)
 
 
 def _relaunch(replacements: Mapping[str, str]) -> None:
@@ -128,7 +147,7 @@ def _relaunch(replacements: Mapping[str, str]) -> None:
         text = text.replace(old, new)
     with tempfile.NamedTemporaryFile("w", suffix=".py", delete=False) as file:
         file.write(text)
-    agent.LAUNCHER = Path(file.name)
+    _put(agent, LAUNCHER=Path(file.name))
 
 
 WEAKNESSES: Mapping[str, Callable[[], None]] = {

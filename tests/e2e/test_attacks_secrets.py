@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from conftest import MakeRunner
 
 import servers
 from attacks import everything, hunt, leaks, loot, run_script, watched_processes
-from conftest import MakeRunner
 from doubles.git_server import serve_git
 from servers import PLANTED_GITHUB_TOKEN, PLANTED_KEY, last_request, recorded
 
@@ -15,6 +15,7 @@ pytestmark = pytest.mark.e2e
 
 AS_ROOT = os.geteuid() == 0
 PLANTED_OAUTH = "sk-ant-oat01-planted-oauth-token-0123456789"
+OWN = {"prompt": "x", "anthropicApiKey": PLANTED_KEY}
 # As root the whole machine is searched. Without root, a test's own memory (it has planted the
 # key) belongs to the same user: there the search is for what the runner and its processes hold.
 SCOPE = "all" if AS_ROOT else "ancestors"
@@ -102,8 +103,8 @@ def test_the_environment_is_an_allow_list(make_runner: MakeRunner) -> None:
         {"prompt": "x", "githubToken": {"token": PLANTED_GITHUB_TOKEN}},
         {"prompt": "x", "key": PLANTED_KEY},
         {"prompt": "x", "repository": {"url": f"https://u:{PLANTED_GITHUB_TOKEN}@github.com/a/b"}},
-        {"prompt": "x", "anthropicBaseUrl": f"https://{PLANTED_KEY}@api.anthropic.com"},
-        {"prompt": "x", "anthropicBaseUrl": f"https://api.anthropic.com/?k={PLANTED_KEY}"},
+        {"anthropicBaseUrl": f"https://{PLANTED_KEY}@api.anthropic.com"} | OWN,
+        {"anthropicBaseUrl": f"https://api.anthropic.com/?k={PLANTED_KEY}"} | OWN,
         {
             "prompt": "x",
             "mcpConfigJson": {"mcpServers": {"a": {"command": "b", "env": {"K": [PLANTED_KEY]}}}},
@@ -136,9 +137,7 @@ def test_a_failure_does_not_tell_the_secrets(make_runner: MakeRunner, tmp_path: 
         assert any(request.authorization for request in git_server.requests)
     assert stream.error is not None
     assert stream.error["code"] == "CLONE_FAILED"
-    refused = servers.post_run(
-        server.url, {"prompt": servers.scenario({"error": {"status": 401}})}
-    )
+    refused = servers.post_run(server.url, {"prompt": servers.scenario({"error": {"status": 401}})})
     assert refused.error is not None
     assert refused.error["code"] == "UPSTREAM_AUTH"
     for answer in (stream, refused):

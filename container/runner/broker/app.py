@@ -175,6 +175,9 @@ def _failure(exchange: "asyncio.Task[None]") -> tuple[int, str, str] | None:
 
 
 def _content_length(scope: Scope) -> int | None:
+    """The length of the body; None where it is not stated, or could be understood otherwise."""
+    if any(name == b"transfer-encoding" for name, _ in scope["headers"]):
+        return None
     values = [value for name, value in scope["headers"] if name == b"content-length"]
     return int(values[0]) if len(values) == 1 and values[0].isdigit() else None
 
