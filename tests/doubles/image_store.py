@@ -43,8 +43,26 @@ class ImageStore:
             "BUILDAH_ISOLATION": "chroot",
             "BUILDAH_LAYERS": "true",
         } | {name: value for name, value in os.environ.items() if "proxy" in name.lower()}
-        with self.locked():
-            self._choose_driver()
+
+    @contextmanager
+    def opened(self) -> Iterator["ImageStore"]:
+        """Use the store inside the block.
+
+        Whoever opens it alone first clears what is nobody's: containers of a session that was
+        killed, layers that no image has any more.
+        """
+        with (self.folder / "users").open("w") as users:
+            with self.locked():
+                self._choose_driver()
+                try:
+                    fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    pass
+                else:
+                    self.buildah("rm", "--all")
+                    self.buildah("rmi", "--prune")
+                fcntl.flock(users, fcntl.LOCK_SH)
+            yield self
 
     def _choose_driver(self) -> None:
         """Once for all times: what one driver has stored another does not see."""
@@ -68,7 +86,7 @@ class ImageStore:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Alone among all processes: an image is whole, and stays until a container holds it."""
+        """Alone among all processes: what an image's name means stays until a container has it."""
         with (self.folder / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

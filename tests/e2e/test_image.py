@@ -57,7 +57,7 @@ class Image:
 
 
 @pytest.fixture(scope="module")
-def store() -> ImageStore:
+def store() -> Iterator[ImageStore]:
     """Outside the repository: it outlives `make clean`, and is a gigabyte."""
     missing = [name for name in NEEDED if shutil.which(name) is None]
     if os.geteuid() != 0:
@@ -68,7 +68,8 @@ def store() -> ImageStore:
             pytest.fail(reason)
         pytest.skip(reason)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return ImageStore(cache / "claude-run-tests" / "images")
+    with ImageStore(cache / "claude-run-tests" / "images").opened() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +85,6 @@ def image(store: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 environ={"ENGINE": "buildah"},
                 seconds=BUILD_SECONDS,
             )
-            # What an earlier build had in its last layers; those it shares with this one stay.
-            store.buildah("rmi", "--prune")
             root = stack.enter_context(store.container(NAME)).root
             described = store.describe(NAME)
         assert described is not None
