@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,10 +68,12 @@ class Program:
 
 
 @contextmanager
-def running(*argv: str, **environ: str) -> Iterator[Program]:
+def running(
+    *argv: str, program: Sequence[str] = (CLAUDE_RUN,), **environ: str
+) -> Iterator[Program]:
     """`claude-run` with its output in one pipe, killed at the end if it still runs."""
     process = subprocess.Popen(
-        [CLAUDE_RUN, *argv],
+        [*program, *argv],
         env=environment(environ),
         cwd=REPOSITORY,
         stdin=subprocess.DEVNULL,
@@ -79,11 +81,11 @@ def running(*argv: str, **environ: str) -> Iterator[Program]:
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    program = Program(process)
-    reader = threading.Thread(target=_read, args=(program,), daemon=True)
+    started = Program(process)
+    reader = threading.Thread(target=_read, args=(started,), daemon=True)
     reader.start()
     try:
-        yield program
+        yield started
     finally:
         if process.poll() is None:
             process.terminate()
