@@ -1,0 +1,1 @@
+"""Sessions: their record, their log, who drives them and who reads them."""

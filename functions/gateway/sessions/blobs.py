@@ -1,0 +1,84 @@
+"""What a session keeps for its next turn: transcript and change set, as compressed pieces.
+
+Both are opaque here and can be larger than a document, so each is cut into documents of at most
+900 KB, under ids that sort as they were written.
+"""
+
+import json
+import zlib
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from claude_run.errors import UpstreamError
+from gateway.store import ID, Collection, Create, Delete, Query, Store
+
+PIECE_BYTES = 900_000
+# Seven of those in one batch stay below what a store takes at once.
+PIECES_PER_WRITE = 7
+PIECES_PER_READ = 20
+# Fast, and text shrinks to a fifth even so.
+_LEVEL = 1
+
+TRANSCRIPT = Collection(name="transcript", expires=True, unindexed=("data",))
+CHANGES = Collection(name="changes", expires=True, unindexed=("data",))
+
+
+def append(store: Store, collection: str, prefix: str, value: Any, *, expire_at: datetime) -> None:  # noqa: ANN401 - any JSON value
+    """Write one value. Its pieces are whole only when this returns."""
+    text = json.dumps(value, separators=(",", ":"))  # ASCII, so half a surrogate pair survives
+    data = zlib.compress(text.encode(), _LEVEL)
+    pieces = [data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]
+    writes = [
+        Create(
+            f"{collection}/{prefix}-{number:04d}",
+            {"data": piece, "last": number == len(pieces) - 1, "expireAt": expire_at},
+        )
+        for number, piece in enumerate(pieces)
+    ]
+    for start in range(0, len(writes), PIECES_PER_WRITE):
+        store.write(writes[start : start + PIECES_PER_WRITE])
+
+
+def read(store: Store, collection: str, *, prefix: str = "") -> Iterator[Any]:
+    """All values whose ids begin with `prefix`, in order; a value that is not whole is left out."""
+    pieces: list[bytes] = []
+    value_of = ""
+    for name, data in _pieces(store, collection, prefix):
+        if name.rpartition("-")[0] != value_of:
+            value_of, pieces = name.rpartition("-")[0], []
+        pieces.append(data["data"])
+        if data["last"]:
+            yield _decode(b"".join(pieces))
+            pieces = []
+
+
+def _decode(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    try:
+        return json.loads(zlib.decompress(data))
+    except (zlib.error, ValueError):
+        raise UpstreamError("What the session has stored cannot be read.") from None
+
+
+def _pieces(store: Store, collection: str, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    query = Query(
+        collection=collection,
+        order=ID,
+        limit=PIECES_PER_READ,
+        at_least=prefix or None,
+        below=f"{prefix}~" if prefix else None,
+    )
+    while True:
+        found = store.query(query)
+        for document in found:
+            yield document.id, document.data
+        if len(found) < PIECES_PER_READ:
+            return
+        query = query.following(found[-1])
+
+
+def remove(store: Store, collection: str, *, prefix: str) -> None:
+    """Remove a value and its like."""
+    names = [name for name, _ in _pieces(store, collection, prefix)]
+    for start in range(0, len(names), 100):
+        store.write([Delete(f"{collection}/{name}") for name in names[start : start + 100]])

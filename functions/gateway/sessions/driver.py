@@ -1,0 +1,339 @@
+"""Drives one turn: from the runner's stream to the session's log, its accounts and its end.
+
+The same for `api`, where it is a thread beside the request, and for the worker, where it is the
+main program. Whether anybody reads along makes no difference to it.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from claude_run.client import Client, RunStream
+from claude_run.errors import ClaudeRunError, Code, StoppedError, UpstreamError
+from claude_run.events import ChangesEvent, DoneEvent, RunEvent, TranscriptEvent
+from gateway.sessions import blobs, events
+from gateway.sessions.events import SessionEvent
+from gateway.sessions.joiner import Joiner
+from gateway.sessions.live import Feed, Feeds
+from gateway.sessions.log import Frame, batch_path
+from gateway.sessions.record import StaleLeaseError, Usage
+from gateway.sessions.registry import Claim, Registry
+from gateway.sessions.translate import Translator
+from gateway.sessions.writer import LogWriter
+from gateway.store import AlreadyExistsError, Store, StoreUnavailableError
+
+log = structlog.get_logger()
+
+RENEW_SECONDS = 8.0
+CANCEL_LOOK_SECONDS = 0.5
+# Events between the runner's stream and us; then the runner, and Claude Code behind it, wait.
+QUEUED_EVENTS = 1_024
+TRANSCRIPT_SECONDS = 5.0
+# An unreachable store is tried again until our lease must have run out.
+STORE_PATIENCE_SECONDS = 25.0
+STORE_PAUSE_SECONDS = 0.5
+JOIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What a driver needs to begin: its claim, the runner's options, the budget in tokens."""
+
+    claim: Claim
+    prompt: str
+    options: Mapping[str, Any] = field(repr=False)  # keys of the caller's may be among them
+    max_tokens: int | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Driver:
+    """One turn. `run` once, in a thread of its own; it raises nothing."""
+
+    turn: Turn
+    registry: Registry
+    store: Store
+    client: Client
+    feeds: Feeds
+    clock: Callable[[], datetime]
+    first_event: Callable[[], None] = lambda: None
+    _feed: Feed = field(init=False)
+    _writer: LogWriter = field(init=False)
+    _translator: Translator = field(init=False)
+    _joiner: Joiner = field(init=False, default_factory=Joiner)
+    _stop: ClaudeRunError | None = None
+    _pending_transcript: list[Any] = field(default_factory=list)
+    _transcript_number: int = 0
+    _fields: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        claim = self.turn.claim
+        self._feed = self.feeds.open(claim.session.key)
+        self._translator = Translator(turn=claim.session.turn)
+        self._writer = LogWriter(feed=self._feed, flush=self._flush, last_id=claim.last_event_id)
+
+    def stop(self, error: ClaudeRunError) -> None:
+        """End the turn from another thread; the first reason given is the one that is told."""
+        self._stop = self._stop or error
+
+    def run(self) -> None:
+        """Drive the turn to its end."""
+        session = self.turn.claim.session
+        try:
+            failure = self._drive()
+            self._conclude(failure)
+        except StaleLeaseError:
+            log.warning("session was taken over", session=session.key)
+        except Exception:
+            # Its lease runs out, and whoever looks next finalises it.
+            log.exception("driver failed", session=session.key)
+        finally:
+            self.feeds.close(session.key, self._feed)
+
+    # --- the turn ----------------------------------------------------------------------------
+
+    def _drive(self) -> ClaudeRunError | None:
+        session = self.turn.claim.session
+        opening = [events.claude_start(session.turn, self.turn.prompt)]
+        if session.turn == 1:
+            opening.insert(0, events.connected(session.session_id))
+        self._add(opening)
+        try:
+            stream = self.client.run(self.turn.prompt, **self.turn.options)
+        except ClaudeRunError as error:
+            return error
+        self._fields["runner_session"] = stream.session_id
+        received: queue.Queue[RunEvent | ClaudeRunError] = queue.Queue(QUEUED_EVENTS)
+        over = threading.Event()
+        pump = threading.Thread(
+            target=_pump, args=(stream, received, over), name=f"pump-{session.key}", daemon=True
+        )
+        pump.start()
+        try:
+            return self._follow(received)
+        finally:
+            over.set()
+            stream.close()
+            pump.join(JOIN_SECONDS)
+
+    def _follow(self, received: "queue.Queue[RunEvent | ClaudeRunError]") -> ClaudeRunError | None:
+        """Until the stream ends or something ends it. Returns what it failed with."""
+        renew_at = time.monotonic() + RENEW_SECONDS
+        look_at = time.monotonic() + CANCEL_LOOK_SECONDS
+        while True:
+            now = time.monotonic()
+            if (reason := self._reason_to_stop()) is not None:
+                return reason
+            if now >= renew_at:
+                self._renew()
+                renew_at = now + RENEW_SECONDS
+                look_at = now + CANCEL_LOOK_SECONDS
+            elif now >= look_at:
+                self._look()
+                look_at = now + CANCEL_LOOK_SECONDS
+            self._flush_due(now)
+            try:
+                event = received.get(timeout=self._wait(now, min(renew_at, look_at)))
+            except queue.Empty:
+                self._add(self._joiner.flush(time.monotonic()) if self._join_due() else [])
+                continue
+            if isinstance(event, ClaudeRunError):
+                return event
+            if isinstance(event, DoneEvent):
+                return self._outcome()
+            self._take(event)
+
+    def _take(self, event: RunEvent) -> None:
+        if isinstance(event, TranscriptEvent):
+            self._pending_transcript.append(event.part.model_dump(mode="json", by_alias=True))
+            return
+        if isinstance(event, ChangesEvent):
+            self._keep_changes(event)
+        translated = self._translator.feed(event)
+        if translated:
+            self._add(self._joiner.push(translated, time.monotonic()))
+
+    def _outcome(self) -> ClaudeRunError | None:
+        told = self._translator.error
+        if told is not None:
+            return told.as_exception()
+        if not self._translator.succeeded:
+            return UpstreamError("The run ended without a result.", code=Code.AGENT_FAILED)
+        return None
+
+    def _reason_to_stop(self) -> ClaudeRunError | None:
+        if self._feed.cancelled and self._stop is None:
+            self._stop = StoppedError("The session was cancelled.", code=Code.CANCELLED)
+        if self._stop is not None:
+            return self._stop
+        limit = self.turn.max_tokens
+        if limit is not None and self._translator.tokens_so_far > limit:
+            return StoppedError(
+                f"The run passed the tokens that were left for it ({limit}).",
+                code=Code.QUOTA_EXCEEDED,
+            )
+        return None
+
+    def _conclude(self, failure: ClaudeRunError | None) -> None:
+        """The last events and the final state, stored together."""
+        self._add(self._joiner.flush(time.monotonic()))
+        self._store_transcript()
+        session = self.turn.claim.session
+        usage = self._usage()
+        ending: list[SessionEvent] = [events.claude_end(session.turn)]
+        if failure is None:
+            ending.append(
+                events.complete(
+                    session_id=session.session_id,
+                    turns=session.turn,
+                    result=self._translator.result_text,
+                    usage=(session.usage + usage).to_json(),
+                )
+            )
+        else:
+            ending.append(events.error(failure.message, failure.code))
+        # All but the terminal event may be shown before it is stored; that one with the state.
+        self._add(ending[:-1])
+        self._patiently(self._writer.store)
+        frame = self._writer.reserve(ending[-1], timestamp=self.clock())
+        self._patiently(
+            lambda: self.registry.end(
+                self.turn.claim, [frame], failure, usage, **self._fields
+            )
+        )
+        self._writer.show(frame)
+        log.info(
+            "turn ended",
+            session=session.key,
+            turn=session.turn,
+            code=str(failure.code) if failure else None,
+        )
+
+    # --- storing -----------------------------------------------------------------------------
+
+    def _add(self, added: list[SessionEvent]) -> None:
+        if added:
+            self._writer.add(added, timestamp=self.clock(), now=time.monotonic())
+
+    def _flush(self, frames: list[Frame]) -> None:
+        self._heed(self._patiently(lambda: self._append(frames)))
+
+    def _append(self, frames: list[Frame]) -> bool:
+        try:
+            return self.registry.append(self.turn.claim, frames)
+        except AlreadyExistsError as error:
+            # An earlier try was stored and its answer lost: nobody else writes these numbers.
+            if error.path != batch_path(self.turn.claim.session.key, frames[0].id):
+                raise
+            return False
+
+    def _flush_due(self, now: float) -> None:
+        due = self._writer.due(now)
+        if due is not None and due <= 0:
+            self._writer.store()
+
+    def _renew(self) -> None:
+        self._store_transcript()
+        self._heed(
+            self._patiently(
+                lambda: self.registry.renew(self.turn.claim, self._usage(), **self._fields)
+            )
+        )
+
+    def _look(self) -> None:
+        try:
+            found = self.registry.find(self.turn.claim.session.key)
+        except StoreUnavailableError:
+            return
+        found.held(self.turn.claim.fence)
+        self._heed(found.cancel_requested)
+
+    def _heed(self, cancel_requested: bool) -> None:
+        if cancel_requested:
+            self._feed.cancel()
+
+    def _patiently(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - what `work` returns
+        """Try again while the store cannot answer and our lease may still hold."""
+        deadline = time.monotonic() + STORE_PATIENCE_SECONDS
+        while True:
+            try:
+                return work()
+            except StoreUnavailableError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(STORE_PAUSE_SECONDS)
+
+    def _keep_changes(self, event: ChangesEvent) -> None:
+        """The newest change set, whole under a version of its own before the record names it."""
+        claim = self.turn.claim
+        collection = f"{claim.session.path}/changes"
+        version = f"{claim.session.turn:06d}-{self._writer.last_id:019d}"
+        value = event.changes.model_dump(mode="json", by_alias=True, exclude_none=True)
+        value.setdefault("base", None)
+        self._patiently(
+            lambda: blobs.append(
+                self.store, collection, version, value, expire_at=claim.expire_at
+            )
+        )
+        self._fields["changes_version"] = version
+
+    def _store_transcript(self) -> None:
+        if not self._pending_transcript:
+            return
+        claim = self.turn.claim
+        self._transcript_number += 1
+        prefix = f"{claim.session.turn:06d}-{self._transcript_number:08d}"
+        parts, self._pending_transcript = self._pending_transcript, []
+        collection = f"{claim.session.path}/transcript"
+        self._patiently(
+            lambda: blobs.append(self.store, collection, prefix, parts, expire_at=claim.expire_at)
+        )
+
+    # --- small things ------------------------------------------------------------------------
+
+    def _usage(self) -> Usage:
+        return Usage.from_json(self._translator.usage)
+
+    def _join_due(self) -> bool:
+        due = self._joiner.due(time.monotonic())
+        return due is not None and due <= 0
+
+    def _wait(self, now: float, until: float) -> float:
+        waits = [until - now]
+        waits += [due for due in (self._writer.due(now), self._joiner.due(now)) if due is not None]
+        return max(0.001, min(waits))
+
+
+def _pump(
+    stream: RunStream,
+    received: "queue.Queue[RunEvent | ClaudeRunError]",
+    over: threading.Event,
+) -> None:
+    """From the stream into the queue, until either side has had enough."""
+    try:
+        for event in stream:
+            _put(received, event, over)
+    except ClaudeRunError as error:
+        _put(received, error, over)
+    except Exception:
+        if not over.is_set():
+            log.exception("reading the runner's stream failed")
+        _put(received, UpstreamError("The runner's stream broke.", code=Code.INTERRUPTED), over)
+
+
+def _put(
+    received: "queue.Queue[RunEvent | ClaudeRunError]",
+    item: RunEvent | ClaudeRunError,
+    over: threading.Event,
+) -> None:
+    while not over.is_set():
+        try:
+            received.put(item, timeout=0.2)
+        except queue.Full:
+            continue
+        return

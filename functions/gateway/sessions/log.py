@@ -1,0 +1,111 @@
+"""A session's log: its events in the form in which they are sent, in batches that never change.
+
+A batch holds whole SSE frames, so that a replay is a copy from the store to the socket.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from gateway.sessions.record import path_of
+from gateway.store import Collection, Create, Document, Index, Query, Store
+
+MAX_BATCH_BYTES = 200_000
+MAX_BATCH_EVENTS = 256
+# Of one read: at most 1.6 MB come into memory at once.
+BATCHES_PER_READ = 8
+
+COLLECTION = Collection(
+    name="events",
+    expires=True,
+    indexes=(Index(order="last"), Index(order="last", descending=True)),
+    unindexed=("frames",),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One event as it is sent, and its number."""
+
+    id: int
+    data: bytes
+
+
+def batch_path(key: str, first: int) -> str:
+    """Where the batch that begins with a number is."""
+    return f"{path_of(key)}/events/{first:019d}"
+
+
+def batch(key: str, frames: list[Frame], *, expire_at: datetime) -> Create:
+    """The write of a batch, under its first number."""
+    first, last = frames[0].id, frames[-1].id
+    return Create(
+        batch_path(key, first),
+        {
+            "first": first,
+            "last": last,
+            "frames": b"".join(frame.data for frame in frames),
+            "expireAt": expire_at,
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """Consecutive frames of the log, as bytes, up to and with the number `last`."""
+
+    last: int
+    data: bytes
+
+
+def read(store: Store, key: str, *, after: int) -> Iterator[Stored]:
+    """What is stored with numbers above `after`, in order; ends with what is there now."""
+    while True:
+        found = store.query(
+            Query(
+                collection=f"{path_of(key)}/events",
+                order="last",
+                at_least=after + 1,
+                limit=BATCHES_PER_READ,
+            )
+        )
+        for document in found:
+            yield _stored(document, after)
+            after = document.data["last"]
+        if len(found) < BATCHES_PER_READ:
+            return
+
+
+def _stored(document: Document, after: int) -> Stored:
+    data: bytes = document.data["frames"]
+    if document.data["first"] <= after:
+        data = b"".join(f for f in frames_of(data) if frame_id(f) > after)
+    return Stored(last=document.data["last"], data=data)
+
+
+def frames_of(data: bytes) -> Iterator[bytes]:
+    """Single frames; a blank line ends each, and no line inside one is blank."""
+    for part in data.split(b"\n\n"):
+        if part:
+            yield part + b"\n\n"
+
+
+def frame_id(frame: bytes) -> int:
+    """The number of a frame: the first line that begins with `id`, which is before any data."""
+    return int((b"\n" + frame).partition(b"\nid: ")[2].partition(b"\n")[0])
+
+
+class Queries(Protocol):
+    """A store, or a transaction of one."""
+
+    def query(self, query: Query) -> list[Document]:
+        """The documents found."""
+
+
+def last_id(queries: Queries, key: str) -> int:
+    """The highest number stored, 0 for an empty log."""
+    found = queries.query(
+        Query(collection=f"{path_of(key)}/events", order="last", descending=True, limit=1)
+    )
+    return int(found[0].data["last"]) if found else 0
