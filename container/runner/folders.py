@@ -52,6 +52,7 @@ def create(session_id: str, user: User | None) -> Folders:
         temporary=private / "tmp",
         config=private / "home" / ".claude",
         mcp_config=private / "mcp.json",
+        settings=private / "settings.json",
     )
     scratch = private / "scratch"
     for folder in (places.home, places.temporary, places.config, scratch):

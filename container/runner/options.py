@@ -45,6 +45,7 @@ class Places:
     temporary: Path
     config: Path
     mcp_config: Path
+    settings: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,7 @@ def sdk_options(
         # The preset without an append: the SDK then says nothing of system prompts in arguments.
         system_prompt={"type": "preset", "preset": "claude_code"},
         mcp_servers=places.mcp_config if request.mcp_config_json else {},
+        settings=str(places.settings) if tools.refused else None,
         strict_mcp_config=True,
         permission_mode=(request.permission_mode or defaults.permission_mode).value,
         max_turns=request.max_turns,
@@ -125,6 +127,21 @@ def mcp_file(request: RunRequest) -> dict[str, Any] | None:
     if request.mcp_config_json is None:
         return None
     return request.mcp_config_json.model_dump(mode="json", by_alias=True)
+
+
+def settings_file(request: RunRequest, defaults: Defaults) -> dict[str, Any] | None:
+    """The settings file that Claude Code reads: ours, which refuses MCP tools that nobody named.
+
+    Its lists of tools take away a server whole or a tool by its name, and the names of the others
+    only the server knows. Without this `bypassPermissions` would run them all.
+    """
+    refused = policy(request, defaults).refused
+    if refused is None:
+        return None
+    # Exit status 2 is what a hook denies by, in every permission mode.
+    command = "echo 'It is not among the allowed tools.' >&2; exit 2"
+    hook = {"matcher": refused, "hooks": [{"type": "command", "command": command}]}
+    return {"hooks": {"PreToolUse": [hook]}}
 
 
 def environment(*, places: Places, broker: BrokerAccess, path: str) -> dict[str, str]:

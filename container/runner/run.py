@@ -138,8 +138,12 @@ class Run:
         self._base = cloned.base if cloned else None
         if request.resume is not None:
             await asyncio.to_thread(transcripts.restore, request.resume.transcript, places, user)
-        if (mcp := options.mcp_file(request)) is not None:
-            write_private(places.mcp_config, Frame.of("", mcp).data, user)
+        for path, content in (
+            (places.mcp_config, options.mcp_file(request)),
+            (places.settings, options.settings_file(request, self.settings.defaults)),
+        ):
+            if content is not None:
+                write_private(path, Frame.of("", content).data, user)
         return cloned.advice if cloned else None
 
     def _invocation(self, access: options.BrokerAccess, advice: str | None) -> Invocation:

@@ -14,11 +14,16 @@ NEVER_REPORTED = frozenset({"Grep", "Glob"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolPolicy:
-    """The three lists that Claude Code is started with; `exist` None means all that it has."""
+    """The three lists that Claude Code is started with; `exist` None means all that it has.
+
+    `refused` matches the names of the MCP tools that a list cannot take away: those that share a
+    server with one that is named.
+    """
 
     exist: tuple[str, ...] | None
     unasked: tuple[str, ...]
     never: tuple[str, ...]
+    refused: str | None = None
 
 
 def base_name(rule: str) -> str:
@@ -47,13 +52,24 @@ def tool_policy(
             never=tuple(disallowed),
         )
     named = {server for rule in allowed if (server := _server(rule)) is not None}
+    refused = [_others(name, allowed) for name in servers if name in named]
     built_in = dict.fromkeys(base_name(rule) for rule in allowed if _server(rule) is None)
     return ToolPolicy(
         exist=tuple(built_in),
         unasked=tuple(allowed),
         # `--tools` says nothing of MCP: a server that no rule names is taken away whole.
         never=(*disallowed, *(f"mcp__{name}" for name in servers if name not in named)),
+        refused="|".join(pattern for pattern in refused if pattern) or None,
     )
+
+
+def _others(server: str, allowed: Iterable[str]) -> str:
+    """A regular expression for the tools of `server` that no rule names; empty if all are."""
+    rules = [base_name(rule).split("__", 2) for rule in allowed if _server(rule) == server]
+    if any(len(rule) == 2 for rule in rules):
+        return ""
+    tools = "|".join(rule[2].replace("*", ".*") for rule in rules)
+    return f"^mcp__{server}__(?!(?:{tools})$)"
 
 
 def unknown_tools(allowed: Sequence[str] | None, existing: Iterable[str]) -> list[str]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LAPTOP_UID = 30_000
 SMALL_DISK = 48 * 1024**2
-SMALL_PROCESSES = 60
+FEW_PROCESSES, SOME_PROCESSES = 60, 300
 # A Python that any user can start, with the standard library alone: enough for the launcher.
 SYSTEM_PYTHON = "/usr/bin/python3"
 
@@ -103,7 +103,8 @@ def obedient() -> None:
 
 def unnamed_tools() -> None:
     """MCP tools that `allowedTools` leaves out are refused by nobody."""
-    _put(options, settings_file=lambda *_, **__: None)
+    policy = options.tool_policy
+    _put(options, tool_policy=lambda **lists: replace(policy(**lists), refused=None))
 
 
 def small_disk() -> None:
@@ -122,7 +123,12 @@ def no_disk_watch() -> None:
 
 def few_processes() -> None:
     """Nothing taken out: a run may have 60 threads, of which Claude Code takes a third."""
-    _put(runs, Limits=partial(Limits, processes=SMALL_PROCESSES))
+    _put(runs, Limits=partial(Limits, processes=FEW_PROCESSES))
+
+
+def some_processes() -> None:
+    """Nothing taken out: a run may have 300 threads."""
+    _put(runs, Limits=partial(Limits, processes=SOME_PROCESSES))
 
 
 def no_sweep() -> None:
@@ -154,7 +160,7 @@ WEAKNESSES: Mapping[str, Callable[[], None]] = {
     weakness.__name__.replace("_", "-"): weakness
     for weakness in (
         shared_user, readable, laptop, inherited_environment, obedient, unnamed_tools,
-        small_disk, no_disk_watch, few_processes, no_sweep, no_removal, local_callers,
+        small_disk, no_disk_watch, few_processes, some_processes, no_sweep, no_removal, local_callers,
     )
 }  # fmt: skip
 

@@ -41,9 +41,7 @@ def make_runner(model: servers.Server) -> Iterator[MakeRunner]:
             *, upstream: str = model.url, weak: Sequence[str] = (), **environ: str
         ) -> servers.Server:
             command = (str(WEAKENED), *weak) if weak else ("-m", "runner")
-            return stack.enter_context(
-                servers.running_runner(upstream, command=command, **environ)
-            )
+            return stack.enter_context(servers.running_runner(upstream, command=command, **environ))
 
         yield make
 
