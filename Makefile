@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo dev test check bench lock clean
+.PHONY: help install demo dev test check bench lock image clean
 
 help:
 	@echo 'make demo     start everything here, run one prompt (PROMPT="…"), end everything'
@@ -18,6 +18,7 @@ help:
 	@echo 'make check    lint, format and types'
 	@echo 'make bench    the benchmarks'
 	@echo 'make lock     compile the requirement files again'
+	@echo 'make image    build the runner image with docker, podman or buildah'
 	@echo 'make install  only make .venv'
 	@echo 'make clean    remove all that was made'
 
@@ -56,11 +57,14 @@ bench: $(INSTALLED)
 	$(BIN)/python bench/run.py
 
 # One version of each package everywhere: the deployables take theirs from the first file.
-COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version $(shell cat .python-version) --no-header
 lock: $(INSTALLED)
 	$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
 	$(COMPILE) functions/requirements.in --constraint requirements-dev.txt --output-file functions/requirements.txt
 	$(COMPILE) container/requirements.in --constraint requirements-dev.txt --output-file container/requirements.txt
+
+image:
+	infra/build-image.sh claude-run
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .hypothesis

@@ -6,6 +6,7 @@ one, also not of two runners, since at the end of a run all that its user has is
 
 import fcntl
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +44,11 @@ class Accounts:
 def _lock_one() -> tuple[int, int]:
     """A free user and the open file that holds its lock: it is free again when that closes."""
     LOCKS.mkdir(mode=0o700, exist_ok=True)
-    for uid in range(FIRST_UID, FIRST_UID + MAX_USERS):
+    # Not the one that was free last: what a user may keep in the kernel out of our reach, such as
+    # a keyring, is not for the next run to find.
+    first = secrets.randbelow(MAX_USERS)
+    for number in range(MAX_USERS):
+        uid = FIRST_UID + (first + number) % MAX_USERS
         lock = os.open(LOCKS / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

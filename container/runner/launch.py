@@ -29,6 +29,8 @@ PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
+# linux/ipc.h
+IPC_RMID = 0
 
 CANNOT_START = 70  # EX_SOFTWARE of sysexits.h
 # A fork bomb within its limit is dead after a few sweeps; this many mean that we cannot win.
@@ -53,7 +55,7 @@ def main(arguments: list[str]) -> NoReturn:
     # The agent must not find a second reader of its standard input or writer of its output.
     release_streams()
     status = supervise(child, watched, spec["grace"])
-    kill_everything(spec["uid"])
+    kill_everything(spec["uid"], spec["gid"])
     os._exit(status)
 
 
@@ -85,6 +87,9 @@ def restrict(spec: dict[str, Any]) -> None:
     _limit(resource.RLIMIT_FSIZE, spec["file_bytes"])
     _limit(resource.RLIMIT_NOFILE, spec["open_files"])
     _limit(resource.RLIMIT_NPROC, spec["processes"])
+    # POSIX message queues outlive everybody, and are seen nowhere unless they are mounted.
+    if sys.platform == "linux":
+        _limit(resource.RLIMIT_MSGQUEUE, 0)
     # When memory runs out the kernel shall take the agent, not the runner.
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123
         file.write("500")
@@ -145,8 +150,10 @@ def reap(child: int) -> int | None:
     return found
 
 
-def kill_everything(uid: int | None) -> None:
+def kill_everything(uid: int | None, gid: int | None) -> None:
     """Kill and collect all that the agent left: our descendants, and all of its own user."""
+    if uid is not None and gid is not None:
+        kill_user(uid, gid)
     for _ in range(MAX_SWEEPS):
         left = remaining(uid)
         if not left:
@@ -156,6 +163,43 @@ def kill_everything(uid: int | None) -> None:
                 os.kill(pid, signal.SIGKILL)
         reap(0)
         time.sleep(SWEEP_PAUSE)
+
+
+def kill_user(uid: int, gid: int) -> None:
+    """End all that a user has, as this user: its processes, and its System V objects.
+
+    kill(2) with -1 takes them all in one step of the kernel, in which none can fork: a sweep by
+    process ids can lose that race for as long as it lasts. Only the caller itself is spared.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
+            with suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)
+            remove_objects(uid)
+        finally:
+            os._exit(0)
+    with suppress(ChildProcessError):
+        os.waitpid(child, 0)
+
+
+def remove_objects(uid: int) -> None:
+    """Shared memory, queues and semaphores, which no process's end removes (proc(5), sysvipc)."""
+    libc = ctypes.CDLL(None)
+    for kind, remove in (
+        ("shm", lambda number: libc.shmctl(number, IPC_RMID, None)),
+        ("msg", lambda number: libc.msgctl(number, IPC_RMID, None)),
+        ("sem", lambda number: libc.semctl(number, 0, IPC_RMID)),
+    ):
+        with suppress(OSError), open(f"/proc/sysvipc/{kind}") as table:  # noqa: PTH123
+            names = table.readline().split()
+            for line in table:
+                values = dict(zip(names, map(int, line.split()), strict=False))
+                if uid in (values["uid"], values["cuid"]):
+                    remove(values[f"{kind}id"])
 
 
 def remaining(uid: int | None) -> list[int]:

@@ -172,7 +172,9 @@ class Run:
 
         async def watch() -> None:
             try:
-                await disk.watch((places.workspace, places.home, places.temporary))
+                await disk.watch(
+                    (places.workspace, places.home, places.temporary), user=self.folders.user
+                )
             except AgentError as error:
                 self.stop(error)
 

@@ -153,7 +153,8 @@ class FileChange(Wire):
     """One path of a change set: its new mode and content, or that it is gone.
 
     `path` where the name is UTF-8, `path_base64` where it is not. `content` is base64; a
-    symlink's (mode 120000) content is its target.
+    symlink's (mode 120000) content is its target. `new` tells that the base has no such path; it
+    plays no part when changes are applied.
     """
 
     path: Annotated[str, StringConstraints(min_length=1, max_length=4096)] | None = None
@@ -161,6 +162,7 @@ class FileChange(Wire):
     mode: Literal["100644", "100755", "120000"] | None = None
     content: str | None = None
     deleted: Literal[True] | None = None
+    new: Literal[True] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

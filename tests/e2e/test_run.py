@@ -29,6 +29,7 @@ def test_a_prompt_goes_in_and_its_words_come_out(runner: servers.Server) -> None
         "path": "a.txt",
         "mode": "100644",
         "content": base64.b64encode(b"hello\n").decode(),
+        "new": True,
     }
     assert stream.events[-1].event == "done"
     assert stream.events[-1].data == "[DONE]"

@@ -40,11 +40,15 @@ class Warned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedFile:
-    """One raw path with its new mode and content, or gone: both None."""
+    """One raw path with its new mode and content, or gone: both None.
+
+    `new`: the base commit has no such path.
+    """
 
     path: bytes
     mode: int | None = None
     content: bytes | None = None
+    new: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As in the `changes` event."""
@@ -58,6 +62,8 @@ class ChangedFile:
         else:
             result["mode"] = f"{self.mode:06o}"
             result["content"] = base64.b64encode(self.content).decode()
+            if self.new:
+                result["new"] = True
         return result
 
 

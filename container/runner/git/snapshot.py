@@ -241,7 +241,8 @@ class Snapshot:
                 content = reader.content(change.path, listing.files[change.path])
             except OSError:
                 continue
-            files.append(ChangedFile(path=change.path, mode=change.mode, content=content))
+            new = change.path not in self._tree.entries
+            files.append(ChangedFile(path=change.path, mode=change.mode, content=content, new=new))
             digest = _blob_digest(self._tree.algorithm, len(content))
             digest.update(content)
             read.append(_Change(change.path, change.mode, digest.digest()))
