@@ -189,17 +189,18 @@ def kill_user(uid: int, gid: int) -> None:
 def remove_objects(uid: int) -> None:
     """Shared memory, queues and semaphores, which no process's end removes (proc(5), sysvipc)."""
     libc = ctypes.CDLL(None)
-    for kind, remove in (
-        ("shm", lambda number: libc.shmctl(number, IPC_RMID, None)),
-        ("msg", lambda number: libc.msgctl(number, IPC_RMID, None)),
-        ("sem", lambda number: libc.semctl(number, 0, IPC_RMID)),
+    for kind, remove, command in (
+        ("shm", libc.shmctl, (IPC_RMID, None)),
+        ("msg", libc.msgctl, (IPC_RMID, None)),
+        ("sem", libc.semctl, (0, IPC_RMID)),
     ):
         with suppress(OSError), open(f"/proc/sysvipc/{kind}") as table:  # noqa: PTH123
             names = table.readline().split()
             for line in table:
-                values = dict(zip(names, map(int, line.split()), strict=False))
-                if uid in (values["uid"], values["cuid"]):
-                    remove(values[f"{kind}id"])
+                values = [int(word) for word in line.split()]
+                # The id is the second column; the owner's own is changed by whoever may.
+                if uid in (values[names.index("uid")], values[names.index("cuid")]):
+                    remove(values[1], *command)
 
 
 def remaining(uid: int | None) -> list[int]:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from claude_agent_sdk import ClaudeAgentOptions
 
 LAPTOP_UID = 30_000
-SMALL_DISK = 48 * 1024**2
-FEW_PROCESSES, SOME_PROCESSES = 60, 300
+SMALL_DISK, SMALL_DISK_FILES = 48 * 1024**2, 30_000
+FEW_PROCESSES = 60
 # A Python that any user can start, with the standard library alone: enough for the launcher.
 SYSTEM_PYTHON = "/usr/bin/python3"
 
@@ -108,8 +108,8 @@ def unnamed_tools() -> None:
 
 
 def small_disk() -> None:
-    """Nothing taken out: a run may use 48 MiB."""
-    _put(disk, watch=partial(disk.watch, limit=SMALL_DISK))
+    """Nothing taken out: a run may use 48 MiB and 30,000 files."""
+    _put(disk, watch=partial(disk.watch, size=SMALL_DISK, files=SMALL_DISK_FILES))
 
 
 def no_disk_watch() -> None:
@@ -126,19 +126,15 @@ def few_processes() -> None:
     _put(runs, Limits=partial(Limits, processes=FEW_PROCESSES))
 
 
-def some_processes() -> None:
-    """Nothing taken out: a run may have 300 threads."""
-    _put(runs, Limits=partial(Limits, processes=SOME_PROCESSES))
-
-
 def no_sweep() -> None:
     """The launcher leaves alone what outlives the agent."""
-    _relaunch({'kill_everything(spec["uid"])': "pass"})
+    _relaunch({'kill_everything(spec["uid"], spec["gid"])': "pass"})
 
 
 def no_removal() -> None:
     """What a run leaves outside its folders stays."""
     _put(folders, owned_by=lambda _uid: iter(()))
+    _relaunch({"            remove_objects(uid)": ""})
 
 
 def local_callers() -> None:
@@ -160,7 +156,8 @@ WEAKNESSES: Mapping[str, Callable[[], None]] = {
     weakness.__name__.replace("_", "-"): weakness
     for weakness in (
         shared_user, readable, laptop, inherited_environment, obedient, unnamed_tools,
-        small_disk, no_disk_watch, few_processes, some_processes, no_sweep, no_removal, local_callers,
+        small_disk, no_disk_watch, few_processes, no_sweep, no_removal,
+        local_callers,
     )
 }  # fmt: skip
 
