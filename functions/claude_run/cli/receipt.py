@@ -58,20 +58,18 @@ def _files(changes: Changes | None, style: Style) -> list[str]:
         return [style.quiet("the files that changed are not known")]
     if not changes.files:
         return [style.quiet("no files changed")]
-    shown = [
-        _file(change, style, new=changes.base is None) for change in changes.files[:MAX_FILES_SHOWN]
-    ]
+    shown = [_file(change, style) for change in changes.files[:MAX_FILES_SHOWN]]
     hidden = len(changes.files) - len(shown)
     more = [style.quiet(f"  … and {hidden:,} more")] if hidden else []
     return [style.quiet(f"{_count(len(changes.files), 'file')} changed:"), *shown, *more]
 
 
-def _file(change: FileChange, style: Style, *, new: bool) -> str:
-    """`+` new, `-` gone, `~` written; against a commit a change set does not say which are new."""
+def _file(change: FileChange, style: Style) -> str:
+    """`+` new, `-` gone, `~` changed."""
     name = one_line(change.raw_path.decode("utf-8", "surrogateescape"), MAX_NAME)
     if change.deleted:
         return style.removed(f"  - {name}")
-    return style.added(f"  + {name}") if new else style.changed(f"  ~ {name}")
+    return style.added(f"  + {name}") if change.new else style.changed(f"  ~ {name}")
 
 
 def _count(number: int, noun: str) -> str:

@@ -202,9 +202,7 @@ class Driver:
         self._patiently(self._writer.store)
         frame = self._writer.reserve(ending[-1], timestamp=self.clock())
         self._patiently(
-            lambda: self.registry.end(
-                self.turn.claim, [frame], failure, usage, **self._fields
-            )
+            lambda: self.registry.end(self.turn.claim, [frame], failure, usage, **self._fields)
         )
         self._writer.show(frame)
         log.info(
@@ -276,9 +274,7 @@ class Driver:
         value = event.changes.model_dump(mode="json", by_alias=True, exclude_none=True)
         value.setdefault("base", None)
         self._patiently(
-            lambda: blobs.append(
-                self.store, collection, version, value, expire_at=claim.expire_at
-            )
+            lambda: blobs.append(self.store, collection, version, value, expire_at=claim.expire_at)
         )
         self._fields["changes_version"] = version
 

@@ -35,9 +35,9 @@ class Feed:
         with self._changed:
             self._frames.extend(frames)
             self._bytes += sum(len(frame.data) for frame in frames)
-            while (
-                len(self._frames) > KEPT_FRAMES or self._bytes > KEPT_BYTES
-            ) and self._frames[0].id <= stored:
+            while (len(self._frames) > KEPT_FRAMES or self._bytes > KEPT_BYTES) and self._frames[
+                0
+            ].id <= stored:
                 gone = self._frames.popleft()
                 self._bytes -= len(gone.data)
                 self._lost = gone.id

@@ -10,7 +10,16 @@ from gateway.quota import Quota, Wanted
 from gateway.sessions import log
 from gateway.sessions.events import SessionEvent, encode, error
 from gateway.sessions.log import Frame
-from gateway.sessions.record import ID_GAP, LEASE, RETENTION, Session, Status, Usage, not_found, path_of
+from gateway.sessions.record import (
+    ID_GAP,
+    LEASE,
+    RETENTION,
+    Session,
+    Status,
+    Usage,
+    not_found,
+    path_of,
+)
 from gateway.store import Document, Put, Query, Store, Transaction
 
 PAGE_LIMIT = 100
@@ -177,9 +186,7 @@ class Registry:
 
         return self._store.transact(work)
 
-    def list(
-        self, owner: str, *, limit: int, before: datetime | None = None
-    ) -> Sequence[Session]:
+    def list(self, owner: str, *, limit: int, before: datetime | None = None) -> Sequence[Session]:
         """An owner's sessions, newest first, those made before `before`."""
         found = self._store.query(
             Query(
