@@ -30,6 +30,7 @@ from gateway.store import (
     Put,
     Query,
     Store,
+    StoreUnavailableError,
     StoreUsageError,
     Transaction,
     Update,
@@ -121,8 +122,15 @@ def increments(store: Store, path: str, times: int) -> None:
         found = transaction.get(path)
         transaction.write(Put(path, {"n": found.data["n"] + 1 if found else 1}))
 
-    for _ in range(times):
-        store.transact(count)
+    while times:
+        try:
+            store.transact(count)
+        except StoreUnavailableError as error:
+            # Too many at once; a caller would come back too. What may have happened must not be
+            # tried again.
+            assert not error.is_outcome_unknown
+        else:
+            times -= 1
 
 
 def all_at_once(number: int, work: Callable[[int], Any]) -> list[Any]:
@@ -266,9 +274,7 @@ class StoreContract:
         """It fails, names the path, and leaves what is there; so does the rest of its batch."""
         store.write([Create("parts/a", {"n": 1})])
         with pytest.raises(AlreadyExistsError) as caught:
-            store.write(
-                [Put("parts/b", {"n": 2}), Create("parts/a", {"n": 2}), Delete("parts/c")]
-            )
+            store.write([Put("parts/b", {"n": 2}), Create("parts/a", {"n": 2}), Delete("parts/c")])
         assert caught.value.path == "parts/a"
         assert _data(store, "parts/a") == {"n": 1}
         assert store.get("parts/b") is None
@@ -431,11 +437,11 @@ class StoreContract:
     def test_processes_count_exactly(self, store: Store, url: str) -> None:
         """Four of them, which open the store at the same time."""
         children = [
-            subprocess.Popen([sys.executable, "-m", "store_child", "count", url, "10"])
+            subprocess.Popen([sys.executable, "-m", "store_child", "count", url, "5"])
             for _ in range(4)
         ]
         assert [child.wait(60) for child in children] == [0] * 4
-        assert _data(store, "parts/count") == {"n": 40}
+        assert _data(store, "parts/count") == {"n": 20}
 
     def test_one_creates(self, store: Store) -> None:
         """Of eight that create the same document at once, in two ways, exactly one does."""
@@ -590,9 +596,7 @@ class StoreContract:
             [Put(f"parts/a/parts/{n:012d}", {"n": n}) for n in range(10)]
             + [Put("parts/b/parts/000000000005", {}), Put("parts/000000000005", {})]
         )
-        query = Query(
-            collection="parts/a/parts", at_least=f"{4:012d}", below=f"{9:012d}", limit=3
-        )
+        query = Query(collection="parts/a/parts", at_least=f"{4:012d}", below=f"{9:012d}", limit=3)
         first = store.query(query)
         assert [found.data["n"] for found in first] == [4, 5, 6]
         assert [found.data["n"] for found in store.query(query.following(first[-1]))] == [7, 8]
@@ -608,8 +612,9 @@ class StoreContract:
         max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
     @given(
-        rows=st.lists(st.fixed_dictionaries({}, optional={"owner": OWNERS, "at": PLACES}))
-        .map(lambda rows: rows[:12]),
+        rows=st.lists(st.fixed_dictionaries({}, optional={"owner": OWNERS, "at": PLACES})).map(
+            lambda rows: rows[:12]
+        ),
         owner=OWNERS,
         bounds=st.tuples(BOUNDS, BOUNDS),
         index=st.sampled_from([NEWEST, OLDEST, OF_OWNER, ANY]),
@@ -681,9 +686,7 @@ class StoreContract:
     def test_an_index_follows_its_document(self, store: Store) -> None:
         """Changed, replaced and deleted documents are found by what they are now."""
         store.write([Put(f"things/{name}", {"owner": "me"}) for name in "abc"])
-        store.write(
-            [Update("things/a", {"owner": "you"}), Put("things/b", {}), Delete("things/c")]
-        )
+        store.write([Update("things/a", {"owner": "you"}), Put("things/b", {}), Delete("things/c")])
         query = Query(collection="things", equal={"owner": "me"}, limit=5)
         assert store.query(query) == []
 
@@ -727,9 +730,7 @@ def _lease(store: Store, path: str, **data: Any) -> None:
 
 
 def _leases(store: Store, *, limit: int = 5) -> list[Document]:
-    return store.query(
-        Query(collection="leases", equal={"owner": "me"}, order="at", limit=limit)
-    )
+    return store.query(Query(collection="leases", equal={"owner": "me"}, order="at", limit=limit))
 
 
 def _kind(value: object) -> type:

@@ -270,9 +270,7 @@ def test_another_programs_database_is_not_touched(url: str, path: Path) -> None:
         opened(url).write([Put("parts/a", {})])
 
 
-def test_a_file_is_brought_forward(
-    url: str, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_brought_forward(url: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A newer version applies what the file has not seen, once, and keeps the documents."""
     opened(url).write([Put("parts/a", {"n": 1})])
     added = (*sqlite_file.MIGRATIONS, "CREATE TABLE later (x); INSERT INTO later VALUES (1);")
@@ -382,8 +380,7 @@ def test_what_has_expired_is_deleted_in_passing(
 def test_processes_that_open_a_new_file_at_once(url: str) -> None:
     """All of them get on: one makes the schema, the others find it."""
     children = [
-        subprocess.Popen([sys.executable, "-m", "store_child", "count", url, "1"])
-        for _ in range(6)
+        subprocess.Popen([sys.executable, "-m", "store_child", "count", url, "1"]) for _ in range(6)
     ]
     assert [child.wait(60) for child in children] == [0] * 6
 

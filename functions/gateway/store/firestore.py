@@ -31,6 +31,8 @@ T = TypeVar("T")
 # For what passes by itself in a moment: a lost connection, an instance that woke up.
 BLIP_ATTEMPTS = 5
 ROLLBACK_SECONDS = 2.0
+# What a commit gets at least: cut off, it would leave everybody not knowing.
+COMMIT_SECONDS = 3.0
 # How many documents are asked for where some of the first ones were expired.
 MAX_PAGE = 300
 
@@ -148,7 +150,7 @@ class FirestoreStore:
                 else:
                     return result
                 finally:
-                    reader.roll_back()
+                    reader.end()
                 # Firestore serves the one first that has waited longest.
                 earlier = reader.id or earlier
         raise StoreUnavailableError(type(last).__name__) from last
@@ -268,23 +270,46 @@ class _TransactionReader(_Reader):
         self.id = b""
         self._earlier = earlier
         self._is_open = False
+        self._turn: threading.Lock | None = None
+
+    def get(self, path: str) -> Document | None:
+        """The document, or None."""
+        self._wait_for_turn(path)
+        return super().get(path)
+
+    def query(self, query: Query) -> list[Document]:
+        """The documents found."""
+        self._wait_for_turn(query.collection)
+        return super().query(query)
 
     def commit(self, writes: list[types.Write]) -> None:
         """Commit, and give the locks back."""
         if not writes and not self.id:
             return
         try:
-            self._connection.commit(writes, transaction=self.id, seconds=self._left())
+            seconds = max(COMMIT_SECONDS, self._left())
+            self._connection.commit(writes, transaction=self.id, seconds=seconds)
         except _UNKNOWN as error:
             raise StoreUnavailableError(type(error).__name__, is_outcome_unknown=True) from error
         self._is_open = False
 
-    def roll_back(self) -> None:
-        """Give the locks back now, if there are any; they would last a minute."""
+    def end(self) -> None:
+        """Give back what is held: without a commit Firestore's locks would last a minute."""
         if self._is_open:
             self._is_open = False
             with suppress(exceptions.GoogleAPICallError):
                 self._connection.roll_back(self.id, seconds=ROLLBACK_SECONDS)
+        if self._turn is not None:
+            self._turn.release()
+            self._turn = None
+
+    def _wait_for_turn(self, path: str) -> None:
+        if self._turn is not None:
+            return
+        turn = self._connection.turns.of(path)
+        if not turn.acquire(timeout=self._left()):
+            raise StoreUnavailableError("another thread has its turn")
+        self._turn = turn
 
     def _selector(self) -> dict[str, Any]:
         if self.id:

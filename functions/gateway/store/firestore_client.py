@@ -19,6 +19,7 @@ from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrp
 from claude_run.errors import ConfigurationError
 from gateway.forks import forget_after_fork, keep_for_ever
 from gateway.store.errors import StoreUnavailableError
+from gateway.store.turns import Turns
 
 _OPTIONS = [
     # Answers are bounded by the limits of queries and documents.
@@ -64,6 +65,7 @@ class Connection:
         self._emulator = emulator
         self._lock = threading.Lock()
         self._client: FirestoreClient | None = None
+        self.turns = Turns()
         forget_after_fork(self)
 
     @property
@@ -104,6 +106,7 @@ class Connection:
         keep_for_ever(self._client)
         self._client = None
         self._lock = threading.Lock()
+        self.turns = Turns()
 
     def _transport(self) -> FirestoreGrpcTransport:
         if self._emulator:
