@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from uuid import UUID
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -51,7 +52,29 @@ REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$"
 # Visible ASCII, as an HTTP header can carry it; no length of a real token is assumed.
 SECRET_PATTERN = re.compile(r"[\x21-\x7e]{8,4096}")
 
+
+def _non_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be blank")
+    return value
+
+
+def _header_safe(value: SecretStr) -> SecretStr:
+    if not SECRET_PATTERN.fullmatch(value.get_secret_value()):
+        raise ValueError("must be 8 to 4096 visible ASCII characters")
+    return value
+
+
+Prompt = Annotated[str, StringConstraints(max_length=MAX_PROMPT), AfterValidator(_non_blank)]
+SystemPrompt = Annotated[
+    str, StringConstraints(max_length=MAX_SYSTEM_PROMPT), AfterValidator(_non_blank)
+]
+Secret = Annotated[SecretStr, AfterValidator(_header_safe)]
+MaxTurns = Annotated[int, Field(ge=1, le=MAX_TURNS)]
+TimeoutMinutes = Annotated[float, Field(gt=0, le=MAX_TIMEOUT_MINUTES, allow_inf_nan=False)]
+BudgetUsd = Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
 ToolRule = Annotated[str, StringConstraints(pattern=TOOL_PATTERN)]
+ToolRules = Annotated[list[ToolRule], Field(max_length=MAX_TOOLS)]
 ModelName = Annotated[str, StringConstraints(pattern=MODEL_PATTERN)]
 ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 HttpUrl = Annotated[
@@ -254,42 +277,44 @@ class Resume(Wire):
         return value
 
 
-def _non_blank(value: str | None) -> str | None:
-    if value is not None and not value.strip():
-        raise ValueError("must not be blank")
-    return value
+class PromptRequest(Wire):
+    """What every request for work has: words, and what its caller may bring to have them obeyed."""
+
+    prompt: Prompt
+    anthropic_api_key: Secret | None = None
+    github_token: Secret | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object for the wire, secrets included; what was not set is left out."""
+        body = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        for name in ("anthropic_api_key", "github_token"):
+            secret: SecretStr | None = getattr(self, name)
+            if secret is not None:
+                body[to_camel(name)] = secret.get_secret_value()
+        return body
 
 
-class RunRequest(Wire):
+class RunRequest(PromptRequest):
     """The body of `POST /run`."""
 
-    prompt: Annotated[str, StringConstraints(max_length=MAX_PROMPT)]
-    system_prompt: Annotated[str, StringConstraints(max_length=MAX_SYSTEM_PROMPT)] | None = None
-    append_system_prompt: Annotated[str, StringConstraints(max_length=MAX_SYSTEM_PROMPT)] | None = (
-        None
-    )
-    allowed_tools: Annotated[list[ToolRule], Field(max_length=MAX_TOOLS)] | None = None
-    disallowed_tools: Annotated[list[ToolRule], Field(max_length=MAX_TOOLS)] | None = None
+    system_prompt: SystemPrompt | None = None
+    append_system_prompt: SystemPrompt | None = None
+    allowed_tools: ToolRules | None = None
+    disallowed_tools: ToolRules | None = None
     permission_mode: Annotated[PermissionMode, Field(strict=False)] | None = None
     mcp_config_json: McpConfig | None = None
-    max_turns: Annotated[int, Field(ge=1, le=MAX_TURNS)] = 6
+    max_turns: MaxTurns = 6
     model: ModelName | None = None
     fallback_model: ModelName | None = None
     use_named_pipe: bool = True
-    timeout_minutes: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_MINUTES, allow_inf_nan=False)] = (
-        10.0
-    )
-    anthropic_api_key: SecretStr | None = None
+    timeout_minutes: TimeoutMinutes = 10.0
     anthropic_base_url: HttpUrl | None = None
     repository: Repository | None = None
-    github_token: SecretStr | None = None
-    max_budget_usd: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
+    max_budget_usd: BudgetUsd | None = None
     output_schema: dict[str, Any] | None = None
     resume: Resume | None = None
     changes: Changes | None = None
     want_transcript: bool = False
-
-    _not_blank = field_validator("prompt", "system_prompt", "append_system_prompt")(_non_blank)
 
     @field_validator("output_schema")
     @classmethod
@@ -302,27 +327,11 @@ class RunRequest(Wire):
             raise ValueError("must be JSON, in characters that UTF-8 can carry") from None
         return value
 
-    @field_validator("anthropic_api_key", "github_token")
-    @classmethod
-    def _header_safe(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not SECRET_PATTERN.fullmatch(value.get_secret_value()):
-            raise ValueError("must be 8 to 4096 visible ASCII characters")
-        return value
-
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.github_token is not None and self.repository is None:
             raise ValueError("githubToken is given without a repository")
         return self
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON object for the wire, secrets included; what was not set is left out."""
-        body = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
-        for name in ("anthropic_api_key", "github_token"):
-            secret: SecretStr | None = getattr(self, name)
-            if secret is not None:
-                body[to_camel(name)] = secret.get_secret_value()
-        return body
 
 
 def parse_run_request(body: bytes) -> RunRequest:

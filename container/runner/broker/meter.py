@@ -8,11 +8,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-# US dollars for a million tokens (input, output) by the word in a model's name; list prices of
-# the dearest version that has the name. A cache write costs up to twice, a read a tenth of input.
-_PRICES = {"haiku": (1.0, 5.0), "sonnet": (3.0, 15.0), "opus": (15.0, 75.0)}
-_DEAREST = (15.0, 75.0)
-# Prices change and versions differ, so the backstop leaves Claude Code room to stop first.
+from claude_run.prices import cost_usd, tokens
+
+# The prices are estimates, so the backstop leaves Claude Code room to stop first.
 HEADROOM = 2.0
 # What an answer has cost when its end, and with it the count, never came: a delta has at least a
 # hundred bytes around a few tokens.
@@ -35,25 +33,10 @@ class Meter:
 
     def add(self, model: str, usage: dict[str, Any]) -> None:
         """Count the usage object of one finished request."""
-        read = _count(usage, "cache_read_input_tokens")
-        written = _count(usage, "cache_creation_input_tokens")
-        fresh = _count(usage, "input_tokens")
-        output = _count(usage, "output_tokens")
-        price_in, price_out = _price(model)
-        self.input_tokens += fresh + written
-        self.output_tokens += output
-        self.cost_usd += (
-            (fresh + 2 * written + 0.1 * read) * price_in + output * price_out
-        ) / 1_000_000
-
-
-def _price(model: str) -> tuple[float, float]:
-    return next((price for word, price in _PRICES.items() if word in model), _DEAREST)
-
-
-def _count(usage: dict[str, Any], name: str) -> int:
-    value = usage.get(name)
-    return value if isinstance(value, int) and value > 0 else 0
+        self.input_tokens += tokens(usage, "input_tokens")
+        self.input_tokens += tokens(usage, "cache_creation_input_tokens")
+        self.output_tokens += tokens(usage, "output_tokens")
+        self.cost_usd += cost_usd(model, usage)
 
 
 @dataclass(slots=True)
@@ -86,7 +69,7 @@ class UsageReader:
             return
         if not self._complete:
             least = self._bytes // _BYTES_PER_TOKEN
-            self.usage["output_tokens"] = max(_count(self.usage, "output_tokens"), least)
+            self.usage["output_tokens"] = max(tokens(self.usage, "output_tokens"), least)
         meter.add(self.model, self.usage)
 
     def _read(self, line: bytes) -> None:
