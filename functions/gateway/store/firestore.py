@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from google.api_core import exceptions
 from google.cloud.firestore_v1 import types
 
+from gateway.backoff import Backoff
 from gateway.store import firestore_codec
-from gateway.store.backoff import Backoff
 from gateway.store.document import Document, is_expired
 from gateway.store.errors import (
     AlreadyExistsError,

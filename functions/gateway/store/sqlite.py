@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gateway.backoff import Backoff
 from gateway.store import sqlite_codec, sqlite_file
-from gateway.store.backoff import Backoff
 from gateway.store.document import EXPIRE_AT, Document, family, split
 from gateway.store.errors import (
     AlreadyExistsError,
