@@ -1,6 +1,5 @@
 """What the gateway does for its callers, without a word of HTTP."""
 
-import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from claude_run.client import Client
-from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError
+from claude_run.errors import ClaudeRunError, Code, StoppedError
 from claude_run.identity import Caller
 from gateway.limits import Limits
 from gateway.quota import Quota, Wanted
@@ -70,7 +69,7 @@ class Gateway:
             options=request.kept_options(),
         )
         claim = self.registry.start(session, self._wanted(options, request.own_key))
-        return self._drive(claim, request.prompt, options, own_key=request.own_key)
+        return self._drive(claim, request.prompt, options)
 
     def message(self, caller: Caller, session_id: str, request: MessageRequest) -> LogReader:
         """Begin a session's next turn here; the reader shows that turn."""
@@ -84,7 +83,7 @@ class Gateway:
             request.kept_options(session.options),
             self._wanted(options, request.own_key),
         )
-        return self._drive(claim, request.prompt, options, own_key=request.own_key)
+        return self._drive(claim, request.prompt, options)
 
     def read(self, caller: Caller, session_id: str, *, after: int) -> LogReader:
         """A reader of a session's events above a number."""
@@ -136,9 +135,7 @@ class Gateway:
         return options
 
     def _wanted(self, options: Mapping[str, Any], own_key: bool) -> Wanted:
-        return Wanted(
-            cost_usd=options.get("max_budget_usd"), own_key=own_key, until=self.clock() + LEASE
-        )
+        return Wanted(cost_usd=options.get("max_budget_usd"), own_key=own_key)
 
     def _check_room(self) -> None:
         with self._lock:
@@ -150,19 +147,11 @@ class Gateway:
                 headers={"Retry-After": "5"},
             )
 
-    def _drive(
-        self, claim: Claim, prompt: str, options: dict[str, Any], *, own_key: bool
-    ) -> LogReader:
-        granted = self.quota.granted(claim.run_id)
-        if not own_key:
-            options["max_budget_usd"] = granted.cost_usd
+    def _drive(self, claim: Claim, prompt: str, options: dict[str, Any]) -> LogReader:
+        if claim.reservation.budget_usd is not None:
+            options["max_budget_usd"] = claim.reservation.budget_usd
         driver = Driver(
-            turn=Turn(
-                claim=claim,
-                prompt=prompt,
-                options=options,
-                max_tokens=None if own_key else granted.tokens,
-            ),
+            turn=Turn(claim=claim, prompt=prompt, options=options, changes=options.get("changes")),
             registry=self.registry,
             store=self.store,
             client=self.client,

@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,12 +17,14 @@ import structlog
 from claude_run.client import Client, RunStream
 from claude_run.errors import ClaudeRunError, Code, StoppedError, UpstreamError
 from claude_run.events import ChangesEvent, DoneEvent, RunEvent, TranscriptEvent
+from claude_run.wire import Changes
+from gateway.quota import LapsedError
 from gateway.sessions import blobs, events
 from gateway.sessions.events import SessionEvent
 from gateway.sessions.joiner import Joiner
 from gateway.sessions.live import Feed, Feeds
 from gateway.sessions.log import Frame, batch_path
-from gateway.sessions.record import StaleLeaseError, Usage
+from gateway.sessions.record import Continuation, StaleLeaseError, Usage
 from gateway.sessions.registry import Claim, Registry
 from gateway.sessions.translate import Translator
 from gateway.sessions.writer import LogWriter
@@ -43,12 +45,12 @@ JOIN_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """What a driver needs to begin: its claim, the runner's options, the budget in tokens."""
+    """What a driver needs to begin: its claim and the runner's options."""
 
     claim: Claim
     prompt: str
     options: Mapping[str, Any] = field(repr=False)  # keys of the caller's may be among them
-    max_tokens: int | None
+    changes: Changes | None = None  # what the turn begins with
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,12 +71,12 @@ class Driver:
     _stop: ClaudeRunError | None = None
     _pending_transcript: list[Any] = field(default_factory=list)
     _transcript_number: int = 0
-    _fields: dict[str, Any] = field(default_factory=dict)
+    _kept: Continuation = field(default_factory=Continuation)
 
     def __post_init__(self) -> None:
         claim = self.turn.claim
         self._feed = self.feeds.open(claim.session.key)
-        self._translator = Translator(turn=claim.session.turn)
+        self._translator = Translator(turn=claim.session.turn, changes=self.turn.changes)
         self._writer = LogWriter(feed=self._feed, flush=self._flush, last_id=claim.last_event_id)
 
     def stop(self, error: ClaudeRunError) -> None:
@@ -107,7 +109,7 @@ class Driver:
             stream = self.client.run(self.turn.prompt, **self.turn.options)
         except ClaudeRunError as error:
             return error
-        self._fields["runner_session"] = stream.session_id
+        self._kept = replace(self._kept, runner_session=stream.session_id)
         received: queue.Queue[RunEvent | ClaudeRunError] = queue.Queue(QUEUED_EVENTS)
         over = threading.Event()
         pump = threading.Thread(
@@ -140,7 +142,7 @@ class Driver:
             try:
                 event = received.get(timeout=self._wait(now, min(renew_at, look_at)))
             except queue.Empty:
-                self._add(self._joiner.flush(time.monotonic()) if self._join_due() else [])
+                self._add(self._joiner.flush() if self._join_due() else [])
                 continue
             if isinstance(event, ClaudeRunError):
                 return event
@@ -171,7 +173,7 @@ class Driver:
             self._stop = StoppedError("The session was cancelled.", code=Code.CANCELLED)
         if self._stop is not None:
             return self._stop
-        limit = self.turn.max_tokens
+        limit = self.turn.claim.reservation.max_tokens
         if limit is not None and self._translator.tokens_so_far > limit:
             return StoppedError(
                 f"The run passed the tokens that were left for it ({limit}).",
@@ -181,7 +183,7 @@ class Driver:
 
     def _conclude(self, failure: ClaudeRunError | None) -> None:
         """The last events and the final state, stored together."""
-        self._add(self._joiner.flush(time.monotonic()))
+        self._add(self._joiner.flush())
         self._store_transcript()
         session = self.turn.claim.session
         usage = self._usage()
@@ -202,7 +204,7 @@ class Driver:
         self._patiently(self._writer.store)
         frame = self._writer.reserve(ending[-1], timestamp=self.clock())
         self._patiently(
-            lambda: self.registry.end(self.turn.claim, [frame], failure, usage, **self._fields)
+            lambda: self.registry.end(self.turn.claim, [frame], failure, usage, self._kept)
         )
         self._writer.show(frame)
         log.info(
@@ -237,11 +239,14 @@ class Driver:
 
     def _renew(self) -> None:
         self._store_transcript()
-        self._heed(
-            self._patiently(
-                lambda: self.registry.renew(self.turn.claim, self._usage(), **self._fields)
+        try:
+            asked = self._patiently(
+                lambda: self.registry.renew(self.turn.claim, self._usage(), self._kept)
             )
-        )
+        except LapsedError as error:
+            self.stop(error)
+        else:
+            self._heed(asked)
 
     def _look(self) -> None:
         try:
@@ -276,7 +281,7 @@ class Driver:
         self._patiently(
             lambda: blobs.append(self.store, collection, version, value, expire_at=claim.expire_at)
         )
-        self._fields["changes_version"] = version
+        self._kept = replace(self._kept, changes_version=version)
 
     def _store_transcript(self) -> None:
         if not self._pending_transcript:

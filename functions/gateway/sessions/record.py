@@ -90,6 +90,14 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Continuation:
+    """By what a next turn finds what this one has kept; None: nothing yet."""
+
+    runner_session: str | None = None
+    changes_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """The record. Times are UTC; `usage` is of the turns that are over."""
 
@@ -135,6 +143,14 @@ class Session:
     def renewed(self, now: datetime) -> "Session":
         """With its lease renewed by its holder."""
         return replace(self, lease_until=now + LEASE, last_activity_at=now)
+
+    def keeping(self, kept: Continuation) -> "Session":
+        """With what its turn has kept so far."""
+        return replace(
+            self,
+            runner_session=kept.runner_session or self.runner_session,
+            changes_version=kept.changes_version or self.changes_version,
+        )
 
     def next_turn(self, options: Mapping[str, Any], now: datetime) -> "Session":
         """With a new turn begun under a new lease; `CallerError` while one is processing."""

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError
-from gateway.quota import Quota, Wanted
+from gateway.quota import Quota, Reservation, Wanted
 from gateway.sessions import log
 from gateway.sessions.events import SessionEvent, encode, error
 from gateway.sessions.log import Frame
@@ -14,6 +14,7 @@ from gateway.sessions.record import (
     ID_GAP,
     LEASE,
     RETENTION,
+    Continuation,
     Session,
     Status,
     Usage,
@@ -34,6 +35,7 @@ class Claim:
 
     session: Session
     last_event_id: int
+    reservation: Reservation
 
     @property
     def fence(self) -> int:
@@ -43,7 +45,7 @@ class Claim:
     @property
     def run_id(self) -> str:
         """The name of this turn's reservation in the quota."""
-        return f"{self.session.key}.{self.session.turn}"
+        return run_id(self.session)
 
     @property
     def expire_at(self) -> datetime:
@@ -67,10 +69,7 @@ class Registry:
         def work(tx: Transaction) -> Claim:
             if tx.get(session.path) is not None:
                 raise CallerError("A session with this id exists.", code=Code.CONFLICT)
-            claim = Claim(session=session, last_event_id=0)
-            self._quota.reserve(tx, claim.run_id, wanted, now=self._clock())
-            tx.write(Put(session.path, session.to_data()))
-            return claim
+            return self._claim(tx, session, wanted, last_event_id=0)
 
         return self._store.transact(work)
 
@@ -82,12 +81,20 @@ class Registry:
             session = _session(tx.get(path_of(key)), key)
             last = log.last_id(tx, key)
             claimed = session.next_turn(options, self._clock())
-            claim = Claim(session=claimed, last_event_id=max(last, session.last_event_id))
-            self._quota.reserve(tx, claim.run_id, wanted, now=self._clock())
-            tx.write(Put(claimed.path, claimed.to_data()))
-            return claim
+            last = max(last, session.last_event_id)
+            return self._claim(tx, claimed, wanted, last_event_id=last)
 
         return self._store.transact(work)
+
+    def _claim(
+        self, tx: Transaction, session: Session, wanted: Wanted, *, last_event_id: int
+    ) -> Claim:
+        now = self._clock()
+        reservation = self._quota.reserve(
+            tx, run_id(session), wanted, until=session.lease_until, now=now
+        )
+        tx.write(Put(session.path, session.to_data()))
+        return Claim(session=session, last_event_id=last_event_id, reservation=reservation)
 
     # --- while it is driven ------------------------------------------------------------------
 
@@ -105,14 +112,14 @@ class Registry:
 
         return self._store.transact(work)
 
-    def renew(self, claim: Claim, usage: Usage, **fields: Any) -> bool:
+    def renew(self, claim: Claim, usage: Usage, kept: Continuation) -> bool:
         """Renew lease and reservation, with the usage so far. Returns as `append` does."""
 
         def work(tx: Transaction) -> bool:
             session = self._held(tx, claim)
             now = self._clock()
             self._quota.renew(tx, claim.run_id, usage, until=now + LEASE, now=now)
-            renewed = replace(session.renewed(now), **fields)
+            renewed = session.renewed(now).keeping(kept)
             tx.write(Put(renewed.path, renewed.to_data()))
             return session.cancel_requested
 
@@ -124,7 +131,7 @@ class Registry:
         frames: Sequence[Frame],
         failure: ClaudeRunError | None,
         usage: Usage,
-        **fields: Any,
+        kept: Continuation,
     ) -> None:
         """The last events, the final state and the settled quota: all of it, or nothing."""
 
@@ -132,8 +139,8 @@ class Registry:
             session = self._held(tx, claim)
             now = self._clock()
             self._quota.settle(tx, claim.run_id, usage, now=now)
-            ended = replace(
-                session.ended(failure, usage=usage, last_event_id=frames[-1].id, now=now), **fields
+            ended = session.keeping(kept).ended(
+                failure, usage=usage, last_event_id=frames[-1].id, now=now
             )
             tx.write(log.batch(session.key, list(frames), expire_at=claim.expire_at))
             tx.write(Put(ended.path, ended.to_data()))
@@ -160,13 +167,12 @@ class Registry:
             if not session.orphaned(now):
                 return session
             number = log.last_id(tx, key) + ID_GAP
-            claim = Claim(session=session, last_event_id=number)
-            usage = self._quota.settle_crashed(tx, claim.run_id, now=now)
+            usage = self._quota.settle_crashed(tx, run_id(session), now=now)
             failure = StoppedError(INTERRUPTED, code=Code.INTERRUPTED)
             event: SessionEvent = error(INTERRUPTED, Code.INTERRUPTED)
             frame = Frame(id=number, data=encode(event, id=number, timestamp=now))
             ended = session.ended(failure, usage=usage, last_event_id=number, now=now)
-            tx.write(log.batch(key, [frame], expire_at=claim.expire_at))
+            tx.write(log.batch(key, [frame], expire_at=session.created_at + RETENTION))
             tx.write(Put(ended.path, ended.to_data()))
             return ended
 
@@ -214,6 +220,11 @@ class Registry:
         for document in found:
             self.finalise(document.id)
         return len(found)
+
+
+def run_id(session: Session) -> str:
+    """The name of a session's newest turn in the quota."""
+    return f"{session.key}.{session.turn}"
 
 
 def _session(document: Document | None, key: str) -> Session:
