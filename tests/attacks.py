@@ -54,15 +54,22 @@ true"""
 
 
 def run_script(server: Server, script: str, **fields: object) -> Stream:
-    """A run in which Claude Code is made to run a script."""
-    return post_run(
+    """A run in which Claude Code is made to run a script.
+
+    Handed to a second shell: Claude Code looks through a command, and asks before parts of it
+    although `Bash` is allowed. An attacker would not let it look either.
+    """
+    command = f"bash <<'END OF SCRIPT'\n{script}\nEND OF SCRIPT"
+    stream = post_run(
         server.url,
         {
-            "prompt": scenario(use("Bash", command=script, timeout=60_000), say("done")),
+            "prompt": scenario(use("Bash", command=command, timeout=60_000), say("done")),
             "allowedTools": ["Bash"],
             **fields,
         },
     )
+    assert b"require approval" not in stream.body
+    return stream
 
 
 def files(stream: Stream) -> Mapping[str, str]:
@@ -98,18 +105,16 @@ def leaks(text: str, *secrets: str) -> list[str]:
 
 
 @contextmanager
-def watched_processes(*, known: set[int]) -> Iterator[set[str]]:
-    """Every argument list and environment of other processes than `known`, seen meanwhile."""
+def watched_processes() -> Iterator[set[str]]:
+    """Every argument list and environment of the processes that begin meanwhile."""
     seen: set[str] = set()
     stop = threading.Event()
-    spared = {str(pid) for pid in known | {os.getpid()}}
+    before = set(os.listdir("/proc"))  # noqa: PTH208 - names only
 
     def look() -> None:
         while not stop.wait(0.005):
-            for name in os.listdir("/proc"):  # noqa: PTH208 - often, and names only
-                if not name.isdigit() or name in spared:
-                    continue
-                for part in ("cmdline", "environ"):
+            for name in set(os.listdir("/proc")) - before:  # noqa: PTH208
+                for part in ("cmdline", "environ") if name.isdigit() else ():
                     try:
                         raw = Path(f"/proc/{name}/{part}").read_bytes()
                     except OSError:

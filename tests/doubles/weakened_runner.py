@@ -21,6 +21,7 @@ from claude_run.wire import RunRequest
 from runner import agent, app, disk, folders, launch, options, runs
 from runner.agent import Limits
 from runner.options import BrokerAccess, Defaults, Places
+from runner.tools import tool_policy
 
 if TYPE_CHECKING:
     from claude_agent_sdk import ClaudeAgentOptions
@@ -103,8 +104,7 @@ def obedient() -> None:
 
 def unnamed_tools() -> None:
     """MCP tools that `allowedTools` leaves out are refused by nobody."""
-    policy = options.tool_policy
-    _put(options, tool_policy=lambda **lists: replace(policy(**lists), refused=None))
+    _put(options, tool_policy=lambda **lists: replace(tool_policy(**lists), refused=None))
 
 
 def small_disk() -> None:

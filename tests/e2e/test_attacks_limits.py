@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,6 @@ from conftest import WEAKENED, MakeRunner
 
 import servers
 from attacks import files, loot, run_script
-from runner.accounts import FIRST_UID, MAX_USERS
 from servers import post_run, say, scenario, use
 
 pytestmark = pytest.mark.e2e
@@ -221,32 +221,34 @@ echo '{"mcpServers": {}}' > /tmp/.mcp.json; mkdir /tmp/.claude; echo '# Evil' > 
 chmod -R 000 .; true"""
 
 
+REMOVERS = {
+    "file": ("rm", "-rf"), "shm": ("ipcrm", "-m"), "msg": ("ipcrm", "-q"), "sem": ("ipcrm", "-s"),
+}  # fmt: skip
+
+
 @own_users
 @pytest.mark.root
 @pytest.mark.parametrize("defended", [True, False])
 def test_the_next_run_finds_nothing_of_the_last(make_runner: MakeRunner, defended: bool) -> None:
     """Files in shared folders, shared memory, queues, semaphores: gone with the run."""
     server = make_runner(weak=[] if defended else ["no-removal"])
+    before = litter()
     run_script(server, LITTER)
-    left = litter()
-    for path in left:
-        if path.startswith("/"):
-            with contextlib.suppress(OSError):
-                os.chmod(path, 0o700)  # noqa: PTH101
-            os.system(f"rm -rf {path}")  # noqa: S605
-    assert (left == []) is defended
+    left = litter() - before
+    for kind, name in left:
+        subprocess.run([*REMOVERS[kind], name], check=True)
+    assert {kind for kind, _ in left} == (set() if defended else {"file", "shm", "msg", "sem"})
 
 
-def litter() -> list[str]:
-    folders = [Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")]
-    names = ("litter", ".mcp.json", ".claude", "CLAUDE.md")
-    found = [
-        str(path) for folder in folders for path in folder.iterdir() if path.name.startswith(names)
-    ]
+def litter() -> set[tuple[str, str]]:
+    """What a run may have left: kind, and path or number."""
+    found = {
+        ("file", str(path))
+        for folder in (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
+        for path in folder.iterdir()
+        if path.name.startswith(("litter", ".mcp.json", ".claude", "CLAUDE.md"))
+    }
     for kind in ("shm", "msg", "sem"):
-        found += [
-            f"{kind} {line}"
-            for line in Path(f"/proc/sysvipc/{kind}").read_text().splitlines()[1:]
-            if any(FIRST_UID <= int(word) < FIRST_UID + MAX_USERS for word in line.split()[4:10])
-        ]
+        for line in Path(f"/proc/sysvipc/{kind}").read_text().splitlines()[1:]:
+            found.add((kind, line.split()[1]))
     return found
