@@ -63,7 +63,7 @@ def test_options_reach_the_run(runner: servers.Server, tmp_path: Path) -> None:
             "--max-turns", "2", "--base-url", runner.url, stdin=scenario(change, say("Changed.")),
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("3 files changed:\n  ~ kept.txt\n  ~ new.txt\n  - old.txt\n")
+    assert done.stdout.endswith("3 files changed:\n  ~ kept.txt\n  + new.txt\n  - old.txt\n")
 
 
 def test_a_run_that_fails_says_what_and_what_to_do(runner: servers.Server) -> None:
