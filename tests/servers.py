@@ -111,7 +111,7 @@ def _address(lines: "queue.Queue[str]", ready: str, server: Server) -> str:
         if not line:
             raise AssertionError(f"the server ended at once: {server.log()}")
         if ready in line:
-            return ready + line.partition(ready)[2].strip().strip('"}')
+            return ready + line.partition(ready)[2].split()[0].strip('"}')
 
 
 @contextmanager
@@ -135,6 +135,32 @@ def running_runner(
     } | environ
     environ = {name: value for name, value in environ.items() if value}
     with started([sys.executable, *command], environ=environ) as server:
+        yield server
+
+
+@contextmanager
+def running_gateway(
+    runner: str, folder: Path, *, target: str = "gateway", **environ: str
+) -> Iterator[Server]:
+    """The gateway as functions-framework serves it, on a free port, its state below `folder`."""
+    environ = {
+        "RUNNER_URL": runner,
+        "STORE_URL": f"sqlite://{folder}/gateway.db",
+        "VAULT_URL": f"file://{folder}/vault",
+        # Tests call more often than a caller may.
+        "RATE_LIMIT_PER_MINUTE": "100000",
+        "RATE_LIMIT_PER_HOUR": "100000",
+        "RATE_LIMIT_PER_DAY": "100000",
+        # For the line that names the port.
+        "GUNICORN_LOG_LEVEL": "info",
+    } | environ
+    environ = {name: value for name, value in environ.items() if value}
+    command = [
+        *(sys.executable, "-m", "functions_framework"),
+        *("--source", "functions/main.py", "--target", target),
+        *("--host", "127.0.0.1", "--port", "0"),
+    ]
+    with started(command, environ=environ) as server:
         yield server
 
 

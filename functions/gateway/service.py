@@ -10,7 +10,9 @@ from uuid import uuid4
 from claude_run.client import Client
 from claude_run.errors import ClaudeRunError, Code, StoppedError
 from claude_run.identity import Caller
+from claude_run.wire import Changes
 from gateway.limits import Limits
+from gateway.metrics import Metrics
 from gateway.quota import Quota, Wanted
 from gateway.requests import MessageRequest, StartRequest, to_run_options
 from gateway.sessions import blobs
@@ -38,6 +40,7 @@ class Gateway:
     vault: Vault
     client: Client
     limits: Limits
+    metrics: Metrics
     quota: Quota
     registry: Registry
     clock: Callable[[], datetime]
@@ -45,6 +48,7 @@ class Gateway:
     _drivers: dict[str, tuple[Driver, threading.Thread]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _draining: bool = False
+    _closing: threading.Event = field(default_factory=threading.Event)
 
     # --- sessions ----------------------------------------------------------------------------
 
@@ -151,7 +155,7 @@ class Gateway:
         if claim.reservation.budget_usd is not None:
             options["max_budget_usd"] = claim.reservation.budget_usd
         driver = Driver(
-            turn=Turn(claim=claim, prompt=prompt, options=options, changes=options.get("changes")),
+            turn=Turn(claim=claim, prompt=prompt, options=options, changes=_changes(options)),
             registry=self.registry,
             store=self.store,
             client=self.client,
@@ -177,7 +181,12 @@ class Gateway:
 
     def _reader(self, key: str, after: int) -> LogReader:
         return LogReader(
-            key=key, registry=self.registry, store=self.store, feeds=self.feeds, after=after
+            key=key,
+            registry=self.registry,
+            store=self.store,
+            feeds=self.feeds,
+            closing=self._closing,
+            after=after,
         )
 
     # --- the end -----------------------------------------------------------------------------
@@ -185,6 +194,8 @@ class Gateway:
     def drain(self) -> None:
         """End what is driven here, storing its last events; on SIGTERM."""
         self._draining = True
+        # Sessions that are driven elsewhere are read elsewhere from now on.
+        self._closing.set()
         with self._lock:
             running = list(self._drivers.values())
         reason: ClaudeRunError = StoppedError(
@@ -195,3 +206,9 @@ class Gateway:
         deadline = self.clock() + timedelta(seconds=DRAIN_SECONDS)
         for _, thread in running:
             thread.join(max(0.0, (deadline - self.clock()).total_seconds()))
+        self.metrics.close()
+
+
+def _changes(options: Mapping[str, Any]) -> Changes | None:
+    value = options.get("changes")
+    return Changes.model_validate(value) if value is not None else None

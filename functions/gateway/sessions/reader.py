@@ -1,8 +1,9 @@
 """A stream of a session: a view of its log, from any instance, that ends by itself."""
 
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.sessions import log
 from gateway.sessions.live import Feed, Feeds
@@ -31,7 +32,13 @@ class LogReader:
     registry: Registry
     store: Store
     feeds: Feeds
+    closing: threading.Event = field(default_factory=threading.Event)
     after: int = 0
+
+    @property
+    def session_id(self) -> str:
+        """What its owner calls the session."""
+        return self.key.partition(".")[2]
 
     def nothing_left(self) -> bool:
         """Whether the session is over and all its events are older: 204."""
@@ -71,6 +78,8 @@ class LogReader:
                 if self.nothing_left():
                     return
             if self.feeds.find(self.key) is None:
+                if self.closing.is_set():
+                    return  # to be taken up on another instance
                 yield b""
                 time.sleep(POLL_SECONDS)
 

@@ -1,0 +1,1 @@
+"""The gateway over HTTP: Flask routes around `gateway.service`, and what every answer carries."""

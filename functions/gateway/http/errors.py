@@ -1,0 +1,69 @@
+"""Errors as answers: the API reference's envelope, and the runner's body for `POST /run`."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+import structlog
+from flask import Flask, Response, jsonify, request
+from werkzeug.exceptions import HTTPException
+
+from claude_run.errors import CallerError, ClaudeRunError, Code, ConfigurationError
+from gateway.http.routes import RUN
+
+log = structlog.get_logger()
+
+RETRY_AFTER_SECONDS = 5
+_WRONG = "Something went wrong in the gateway."
+
+_BY_STATUS: Mapping[int, tuple[Code, str]] = {
+    400: (Code.VALIDATION_ERROR, "The request cannot be understood."),
+    404: (Code.NOT_FOUND, "There is nothing at this path."),
+    405: (Code.METHOD_NOT_ALLOWED, "This path takes another method."),
+    413: (Code.PAYLOAD_TOO_LARGE, "The request is too large."),
+    415: (Code.UNSUPPORTED_MEDIA_TYPE, "The body must be application/json."),
+}
+
+
+def install(app: Flask, clock: Callable[[], datetime]) -> None:
+    """Make every error of the app one of ours."""
+
+    # Flask hands every exception to the handler of its nearest ancestor: this is the one place
+    # that catches them all.
+    @app.errorhandler(Exception)
+    def on_error(error: Exception) -> Response:
+        return answer(known(error), clock())
+
+
+def known(error: Exception) -> ClaudeRunError:
+    """The error as the caller is told it; what is nobody's but ours is logged and not shown."""
+    if isinstance(error, HTTPException) and (error.code or 0) in _BY_STATUS:
+        code, message = _BY_STATUS[error.code or 0]
+        allow = dict(error.get_headers()).get("Allow")
+        return CallerError(message, code=code, headers={"Allow": allow} if allow else None)
+    if isinstance(error, ClaudeRunError) and not isinstance(error, ConfigurationError):
+        return error
+    log.error("unexpected error", exc_info=error)
+    return ClaudeRunError(_WRONG)
+
+
+def answer(error: ClaudeRunError, now: datetime) -> Response:
+    """An error as an HTTP answer."""
+    if request.path == RUN and request.method == "POST":
+        response = jsonify(run_body(error))
+    else:
+        moment = now.astimezone(UTC).isoformat(timespec="milliseconds")
+        response = jsonify(
+            error=error.code,
+            message=error.message,
+            timestamp=moment.removesuffix("+00:00") + "Z",
+        )
+    response.status_code = error.http_status
+    response.headers.update(error.headers)
+    if response.status_code == Code.UNAVAILABLE.http_status:
+        response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+    return response
+
+
+def run_body(error: ClaudeRunError) -> dict[str, object]:
+    """The body of an HTTP error of `POST /run`, and the data of its `error` event."""
+    return {"error": error.message, "code": error.code, "details": error.details}

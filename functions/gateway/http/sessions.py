@@ -1,0 +1,72 @@
+"""`/interactive…`: sessions, their streams and their messages."""
+
+from flask import Flask, Response, g, jsonify, request
+from werkzeug.routing import BaseConverter
+
+from gateway.http import routes, stream
+from gateway.http.body import read_json_body
+from gateway.requests import (
+    page_token,
+    parse_last_event_id,
+    parse_list,
+    parse_message,
+    parse_session_id,
+    parse_start,
+    parse_status,
+)
+from gateway.service import Gateway
+from gateway.sessions.reader import LogReader
+
+
+class SessionConverter(BaseConverter):
+    """One part of a path that is no other route's; what is no session's id is 404 in the view."""
+
+    regex = r"(?!(?:start|status)(?:/|$))[^/]{1,256}"
+
+
+def install(app: Flask, gateway: Gateway) -> None:
+    """Add the routes."""
+    app.url_map.converters["session"] = SessionConverter
+
+    @app.post(routes.START)
+    def start() -> Response:
+        return _stream(gateway.start(g.caller, parse_start(read_json_body(request))))
+
+    @app.post(routes.rule(routes.MESSAGE))
+    def message(session_id: str) -> Response:
+        known = parse_session_id(session_id)
+        body = parse_message(read_json_body(request))
+        return _stream(gateway.message(g.caller, known, body))
+
+    @app.get(routes.rule(routes.EVENTS))
+    def events(session_id: str) -> Response:
+        after = parse_last_event_id(request.headers.get("Last-Event-ID"))
+        reader = gateway.read(g.caller, parse_session_id(session_id), after=after)
+        return Response(status=204) if reader.nothing_left() else _stream(reader)
+
+    @app.get(routes.LIST)
+    def sessions() -> Response:
+        page = parse_list(request.args.to_dict(flat=False))
+        found = gateway.registry.list(g.caller.sub, limit=page.limit, before=page.before)
+        more = len(found) == page.limit
+        return jsonify(
+            sessions=[session.public() for session in found],
+            nextPageToken=page_token(found[-1].created_at) if more else None,
+        )
+
+    @app.get(routes.STATUS)
+    def status() -> Response:
+        session_id = parse_status(request.args.to_dict(flat=False))
+        return jsonify(gateway.find(g.caller, session_id).public())
+
+    @app.get(routes.rule(routes.SESSION))
+    def session(session_id: str) -> Response:
+        return jsonify(gateway.find(g.caller, parse_session_id(session_id)).public())
+
+    @app.delete(routes.rule(routes.SESSION))
+    def cancel(session_id: str) -> Response:
+        return jsonify(gateway.cancel(g.caller, parse_session_id(session_id)).public())
+
+
+def _stream(reader: LogReader) -> Response:
+    return stream.answer(reader.stream(), {"X-Session-Id": reader.session_id})

@@ -1,0 +1,169 @@
+"""What the gateway is told by its environment, read once."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from claude_run.endpoint import Endpoint
+from claude_run.errors import ConfigurationError
+from claude_run.identity import AuthSettings
+from claude_run.wire import REPOSITORY_PATTERN
+from gateway.limit_settings import LimitSettings
+from gateway.store import open_store
+from gateway.vault import open_vault
+
+T = TypeVar("T")
+
+LOCAL_RUNNER = "http://127.0.0.1:8080"
+# Below the home of whoever runs it: state and secrets of a laptop, for its owner only.
+LOCAL_FOLDER = ".claude-run"
+
+_EMAIL = re.compile(r"[^@\s,]+@[^@\s,]+")
+_REPOSITORY = re.compile(REPOSITORY_PATTERN)
+_SERVICE = re.compile(r"projects/[a-z0-9:.-]+/locations/[a-z0-9-]+/services/[a-z][a-z0-9-]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of the gateway.
+
+    `project`: Google Cloud's, by which traces are named; None on a laptop. `runner_service`: the
+    runner's full name for Google's API; None: it is asked over HTTP. `caller_repositories`: the
+    repositories that the App's token serves, by a caller's e-mail in lower case.
+    """
+
+    on_cloud: bool
+    project: str | None
+    store_url: str
+    vault_url: str
+    runner_url: str
+    runner_service: str | None
+    auth: AuthSettings
+    allowed_origins: frozenset[str]
+    caller_repositories: Mapping[str, frozenset[str]]
+    limits: LimitSettings
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str], *, loopback: bool) -> "Settings":
+        """Read all of it, or raise `ConfigurationError` naming everything that is wrong.
+
+        `loopback`: whether the server will be bound to a loopback address only.
+        """
+        wrong: list[str] = []
+        on_cloud = bool(environ.get("K_SERVICE") or environ.get("CLOUD_RUN_JOB"))
+        project = environ.get("GOOGLE_CLOUD_PROJECT") or None
+        defaults = _cloud_defaults(project) if on_cloud else _local_defaults(environ)
+        urls = {name: environ.get(name, "").strip() or defaults.get(name, "") for name in _CHECKS}
+        for name, check in _CHECKS.items():
+            if urls[name]:
+                _part(wrong, check, urls[name], name=name)
+            else:
+                wrong.append(f"{name} is missing")
+        auth = _part(
+            wrong, lambda text: AuthSettings.from_environ(text, loopback=loopback), environ
+        )
+        limits = _part(wrong, LimitSettings.from_environ, environ)
+        service = environ.get("RUNNER_SERVICE", "").strip() or None
+        if service is not None and not _SERVICE.fullmatch(service):
+            wrong.append("RUNNER_SERVICE must be projects/PROJECT/locations/REGION/services/NAME")
+        origins = _origins(environ.get("ALLOWED_ORIGINS", ""), wrong)
+        repositories = _repositories(environ.get("CALLER_REPOSITORIES", ""), wrong)
+        if wrong or auth is None or limits is None:
+            raise ConfigurationError("; ".join(wrong), details={"settings": wrong})
+        return cls(
+            on_cloud=on_cloud,
+            project=project,
+            store_url=urls["STORE_URL"],
+            vault_url=urls["VAULT_URL"],
+            runner_url=urls["RUNNER_URL"],
+            runner_service=service,
+            auth=auth,
+            allowed_origins=origins,
+            caller_repositories=repositories,
+            limits=limits,
+        )
+
+
+# Nothing is opened by these, and what they accept will be opened: one rule for both.
+_CHECKS: Mapping[str, Callable[[str], object]] = {
+    "STORE_URL": lambda url: open_store(url, collections=()),
+    "VAULT_URL": open_vault,
+    "RUNNER_URL": Endpoint.parse,
+}
+
+
+def _cloud_defaults(project: str | None) -> dict[str, str]:
+    # Not asked of the metadata server: nothing is to be waited for before the start is over.
+    if project is None:
+        return {}
+    return {
+        "STORE_URL": f"firestore://{project}/(default)",
+        "VAULT_URL": f"secretmanager://{project}",
+    }
+
+
+def _local_defaults(environ: Mapping[str, str]) -> dict[str, str]:
+    home = environ.get("HOME", "").rstrip("/")
+    if not home.startswith("/"):
+        return {"RUNNER_URL": LOCAL_RUNNER}
+    return {
+        "STORE_URL": f"sqlite://{home}/{LOCAL_FOLDER}/gateway.db",
+        "VAULT_URL": f"file://{home}/{LOCAL_FOLDER}/vault",
+        "RUNNER_URL": LOCAL_RUNNER,
+    }
+
+
+def _part(wrong: list[str], read: Callable[[Any], T], value: object, *, name: str = "") -> T | None:
+    """What `read` makes of a value, or None and its complaint among the wrong ones."""
+    try:
+        return read(value)
+    except ConfigurationError as error:
+        text = error.message.rstrip(".")
+        wrong.append(text if name in text else f"{name}: {text}")
+        return None
+
+
+def _origins(text: str, wrong: list[str]) -> frozenset[str]:
+    """Web origins, separated by commas or spaces."""
+    origins = text.replace(",", " ").split()
+    if not all(_is_origin(origin) for origin in origins):
+        wrong.append("ALLOWED_ORIGINS must be a list of origins such as https://example.com")
+    return frozenset(origins)
+
+
+def _is_origin(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    # As a browser sends it, for it is compared as a whole.
+    return (
+        parts.scheme in ("http", "https")
+        and text == f"{parts.scheme}://{parts.netloc}" == text.lower()
+        and bool(parts.hostname)
+        and "@" not in parts.netloc
+        and "*" not in text
+    )
+
+
+def _repositories(text: str, wrong: list[str]) -> dict[str, frozenset[str]]:
+    """JSON: e-mail → list of `owner/name`."""
+    if not text.strip():
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict) or not all(
+        _EMAIL.fullmatch(email)
+        and isinstance(names, list)
+        and all(isinstance(name, str) and _REPOSITORY.fullmatch(name) for name in names)
+        for email, names in value.items()
+    ):
+        wrong.append('CALLER_REPOSITORIES must be JSON such as {"a@example.com": ["owner/name"]}')
+        return {}
+    return {email.lower(): frozenset(names) for email, names in value.items()}

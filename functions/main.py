@@ -1,0 +1,67 @@
+"""The functions' entry points, as functions-framework finds them by name. Only wiring.
+
+    functions-framework --source functions/main.py --target gateway --host 127.0.0.1
+
+Under functions-framework this checks the settings and opens nothing: gunicorn imports it in its
+master, before it forks. The application is made by the first request, in the worker.
+"""
+
+import os
+import sys
+from functools import cache
+
+import click
+from flask import Request, current_app, has_app_context
+from werkzeug.wrappers import Response
+
+from claude_run import logs
+from claude_run.errors import ConfigurationError
+from claude_run.loopback import is_loopback
+from gateway.http import drain
+from gateway.http.lazy import LazyApp
+from gateway.settings import Settings
+
+# functions-framework's own default is four a core, and each open stream holds one. Cloud Run sends
+# an instance 80 requests at once unless told otherwise; the rest is for probes and DELETE.
+THREADS = "100"
+
+
+@cache
+def settings() -> Settings:
+    """The environment's; `ConfigurationError` names all that is wrong with it."""
+    # As functions-framework binds: its own default is every address.
+    context = click.get_current_context(silent=True)
+    host = context.params.get("host") if context is not None else None
+    return Settings.from_environ(os.environ, loopback=is_loopback(host or "0.0.0.0"))  # noqa: S104
+
+
+_APP = LazyApp(settings)
+
+
+def api(request: Request) -> Response:
+    """Sessions, runs, health and metrics, for callers."""
+    return Response.from_app(_APP, request.environ)
+
+
+def gateway(request: Request) -> Response:
+    """All routes under one origin, as on a laptop."""
+    return Response.from_app(_APP, request.environ)
+
+
+def _start() -> None:
+    """Check, and put ourselves before functions-framework's own routes."""
+    logs.configure()
+    try:
+        settings()
+    except ConfigurationError as error:
+        sys.exit(f"The gateway cannot start: {error.message}")
+    os.environ.setdefault("THREADS", THREADS)
+    drain.on_exit(_APP.drain)
+    # It runs this module within its application, whose routes are not all ours: two paths it
+    # answers itself, `//` it redirects, and after an answer it reads the rest of a request into
+    # memory, however long. The two functions above answer as well, behind all that.
+    current_app.wsgi_app = _APP  # type: ignore[method-assign]
+
+
+if has_app_context():
+    _start()
