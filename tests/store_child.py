@@ -3,9 +3,8 @@
 import sys
 from itertools import count
 
-from store_contract import COLLECTIONS, increments
-
 from gateway.store import Create, open_store
+from store_contract import COLLECTIONS, increments
 
 
 def main() -> None:

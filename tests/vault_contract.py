@@ -1,6 +1,8 @@
 """What every vault does: one suite, run against each implementation."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -58,11 +60,12 @@ class VaultContract:
     )
     def test_a_name_that_is_none(self, vault: Vault, name: str) -> None:
         """Refused by everything, before anything is touched."""
-        for call in (
-            lambda: vault.get(name),
-            lambda: vault.put(name, "x"),
-            lambda: vault.delete(name),
-        ):
+        calls: list[Callable[[], object]] = [
+            partial(vault.get, name),
+            partial(vault.put, name, "x"),
+            partial(vault.delete, name),
+        ]
+        for call in calls:
             with pytest.raises(VaultUsageError):
                 call()
 

@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def _wait_until_ready(host: str, process: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"http://{host}/", timeout=2):  # noqa: S310 - our own
+            with urllib.request.urlopen(f"http://{host}/", timeout=2):
                 return
         except (OSError, urllib.error.URLError):
             time.sleep(0.1)
@@ -96,8 +96,6 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     except (ProcessLookupError, subprocess.TimeoutExpired):
         pass
     finally:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait(STOP_SECONDS)

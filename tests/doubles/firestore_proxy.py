@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
@@ -22,9 +21,9 @@ class Proxy:
 
     host: str = ""
     calls: list[str] = field(default_factory=list)
-    # Called with each method's name, before and after it was passed on; may raise `Lost`.
-    before: Callable[[str], None] = lambda method: None
-    after: Callable[[str], None] = lambda method: None
+    # Called with each method's name, before and after it was passed on; may raise `LostError`.
+    before: Callable[[str], None] = lambda _: None
+    after: Callable[[str], None] = lambda _: None
 
 
 class LostError(Exception):
@@ -44,11 +43,11 @@ def once(method: str) -> Callable[[str], None]:
 
 
 class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
-    def __init__(self, proxy: Proxy, channel: Any) -> None:
+    def __init__(self, proxy: Proxy, channel: grpc.Channel) -> None:
         self._proxy = proxy
         self._channel = channel
 
-    def service(self, details: Any) -> Any:
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         method = details.method
         metadata = [
             (key, value)
@@ -56,7 +55,7 @@ class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
             if key in ("authorization", "google-cloud-resource-prefix")
         ]
 
-        def answer(request: bytes, context: Any) -> Iterator[bytes]:
+        def answer(request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
             # A call of one answer is, on the wire, a stream of one.
             call = self._channel.unary_stream(method)
             try:

@@ -11,14 +11,16 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 from google.cloud.secretmanager_v1 import types
-from google.protobuf.empty_pb2 import Empty
+from google.protobuf.empty_pb2 import Empty  # type: ignore[import-untyped]
 
 SERVICE = "google.cloud.secretmanager.v1.SecretManagerService"
 THREADS = 8
 State = types.SecretVersion.State
+# Protobuf's messages, of one base and of the other, have no types.
+Message = Any
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """An answer with an error's status."""
 
     def __init__(self, status: grpc.StatusCode) -> None:
@@ -26,7 +28,7 @@ class Refusal(Exception):
         self.status = status
 
 
-NOT_FOUND = Refusal(grpc.StatusCode.NOT_FOUND)
+NOT_FOUND = RefusedError(grpc.StatusCode.NOT_FOUND)
 
 
 @dataclass(slots=True)
@@ -49,32 +51,34 @@ class SecretManager:
     refuses: grpc.StatusCode | None = None
     refuses_times: int = 1_000_000
 
-    def create_secret(self, request: Any) -> Any:
+    def create_secret(self, request: types.CreateSecretRequest) -> types.Secret:
         """A secret without a version."""
         name = f"{request.parent}/secrets/{request.secret_id}"
         if name in self.secrets:
-            raise Refusal(grpc.StatusCode.ALREADY_EXISTS)
+            raise RefusedError(grpc.StatusCode.ALREADY_EXISTS)
         if "automatic" not in request.secret.replication:
-            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT)
+            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT)
         self.secrets[name] = []
         return types.Secret(name=name)
 
-    def delete_secret(self, request: Any) -> Any:
+    def delete_secret(self, request: types.DeleteSecretRequest) -> Message:
         """It and all of its versions."""
         self._versions(request.name)
         del self.secrets[request.name]
         return Empty()
 
-    def add_secret_version(self, request: Any) -> Any:
+    def add_secret_version(self, request: types.AddSecretVersionRequest) -> types.SecretVersion:
         """The newest version."""
         versions = self._versions(request.parent)
         if len(request.payload.data) > 65_536:
-            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT)
+            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT)
         version = Version(f"{request.parent}/versions/{len(versions) + 1}", request.payload.data)
         versions.append(version)
         return types.SecretVersion(name=version.name, state=version.state)
 
-    def access_secret_version(self, request: Any) -> Any:
+    def access_secret_version(
+        self, request: types.AccessSecretVersionRequest
+    ) -> types.AccessSecretVersionResponse:
         """The payload of a version, by number or `latest`."""
         secret, _, wanted = request.name.partition("/versions/")
         versions = self._versions(secret)
@@ -83,17 +87,21 @@ class SecretManager:
             raise NOT_FOUND
         version = versions[number - 1]
         if version.state != State.ENABLED:
-            raise Refusal(grpc.StatusCode.FAILED_PRECONDITION)
+            raise RefusedError(grpc.StatusCode.FAILED_PRECONDITION)
         return types.AccessSecretVersionResponse(name=version.name, payload={"data": version.data})
 
-    def list_secret_versions(self, request: Any) -> Any:
+    def list_secret_versions(
+        self, request: types.ListSecretVersionsRequest
+    ) -> types.ListSecretVersionsResponse:
         """All versions, newest first."""
         versions = self._versions(request.parent)
         return types.ListSecretVersionsResponse(
             versions=[{"name": one.name, "state": one.state} for one in reversed(versions)]
         )
 
-    def destroy_secret_version(self, request: Any) -> Any:
+    def destroy_secret_version(
+        self, request: types.DestroySecretVersionRequest
+    ) -> types.SecretVersion:
         """The version stays, its payload is gone."""
         secret, _, number = request.name.partition("/versions/")
         version = self._versions(secret)[int(number) - 1]
@@ -119,17 +127,17 @@ _METHODS: dict[str, tuple[Callable[[SecretManager, Any], Any], Any]] = {
 }
 
 
-def _handler(server: SecretManager, name: str) -> Any:
+def _handler(server: SecretManager, name: str) -> grpc.RpcMethodHandler:
     method, request_type = _METHODS[name]
 
-    def answer(request: Any, context: Any) -> Any:
+    def answer(request: Message, context: grpc.ServicerContext) -> Message:
         server.calls.append(name)
         if server.refuses is not None and server.refuses_times > 0:
             server.refuses_times -= 1
             context.abort(server.refuses, "refused")
         try:
             return method(server, request)
-        except Refusal as refusal:
+        except RefusedError as refusal:
             context.abort(refusal.status, "refused")
 
     return grpc.unary_unary_rpc_method_handler(

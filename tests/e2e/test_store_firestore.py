@@ -4,16 +4,16 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from doubles.firestore_emulator import Emulator, firestore_emulator, free_port
-from doubles.firestore_proxy import COMMIT, Proxy, firestore_proxy, once
-from store_contract import COLLECTIONS, LATER, Clock, StoreContract
 
 from claude_run.errors import Code
+from doubles.firestore_emulator import Emulator, firestore_emulator, free_port
+from doubles.firestore_proxy import COMMIT, Proxy, firestore_proxy, once
 from gateway.store import (
     AlreadyExistsError,
     Create,
@@ -27,6 +27,7 @@ from gateway.store import (
     open_store,
     ping,
 )
+from store_contract import COLLECTIONS, LATER, Clock, StoreContract, all_at_once
 
 pytestmark = pytest.mark.e2e
 TESTS = Path(__file__).parents[1]
@@ -58,7 +59,7 @@ class TestFirestore(StoreContract):
 
 @pytest.fixture
 def proxy(
-    url: str,  # noqa: ARG001 - sets the emulator's host first
+    url: str,  # noqa: ARG001 - it sets the emulator's host first
     emulator: Emulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Proxy]:
@@ -149,6 +150,15 @@ def test_a_transaction_takes_three_calls(store: Store, proxy: Proxy) -> None:
     ]
 
 
+def test_threads_of_a_process_do_not_meet_at_firestore(store: Store, proxy: Proxy) -> None:
+    """Eight count at once: none is turned away and begins again, as Firestore would have it."""
+    all_at_once(8, lambda _: store.transact(_count))
+    assert proxy.calls.count(COMMIT) == 8
+    found = store.get("parts/a")
+    assert found is not None
+    assert found.data == {"n": 8}
+
+
 def test_work_that_fails_gives_its_locks_back(store: Store, proxy: Proxy) -> None:
     """At once: another writer does not wait for Firestore to give up."""
 
@@ -186,7 +196,7 @@ def test_a_conflict_that_does_not_end(
         monkeypatch.setattr(firestore, "TRANSACT_SECONDS", 2.0)
         began = time.monotonic()
         with pytest.raises(StoreUnavailableError) as caught:
-            store.transact(lambda tx: (tx.get("parts/a"), tx.write(Put("parts/a", {}))))
+            store.transact(_count)
         assert time.monotonic() - began < 5
         assert caught.value.headers == {"Retry-After": "2"}
     finally:
@@ -216,11 +226,12 @@ def _check_unavailable() -> None:
         for name in ("WRITE_SECONDS", "TRANSACT_SECONDS"):
             patch.setattr(firestore, name, 1.0)
         store = opened("firestore://nobody-here/(default)")
-        for call in (
-            lambda: ping(store, seconds=0.5),
-            lambda: store.write([Put("parts/a", {})]),
-            lambda: store.transact(lambda transaction: transaction.get("parts/a")),
-        ):
+        calls: list[Callable[[], object]] = [
+            partial(ping, store, seconds=0.5),
+            partial(store.write, [Put("parts/a", {})]),
+            partial(store.transact, _count),
+        ]
+        for call in calls:
             began = time.monotonic()
             with pytest.raises(StoreUnavailableError) as caught:
                 call()

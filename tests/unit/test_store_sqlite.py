@@ -8,18 +8,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from store_contract import COLLECTIONS, LATER, NOW, Clock, StoreContract, all_at_once
 
 from claude_run.errors import Code, ConfigurationError
 from gateway.store import (
     Collection,
     Create,
+    Cursor,
     Index,
     Put,
     Query,
@@ -32,6 +32,8 @@ from gateway.store import (
     sqlite_file,
     sqlite_pool,
 )
+from gateway.store.sqlite_query import select
+from store_contract import COLLECTIONS, LATER, NOW, Clock, StoreContract, all_at_once
 
 TESTS = Path(__file__).parents[1]
 
@@ -228,7 +230,9 @@ def test_only_the_owner_reads_the_file(url: str, path: Path) -> None:
         (lambda path: (path.unlink(), path.mkdir()), "cannot be opened"),
     ],
 )
-def test_a_file_that_cannot_be_used(url: str, path: Path, spoil: Any, rule: str) -> None:
+def test_a_file_that_cannot_be_used(
+    url: str, path: Path, spoil: Callable[[Path], object], rule: str
+) -> None:
     """The error names the setting and what to do."""
     store = opened(url)
     store.write([Put("parts/a", {})])
@@ -330,9 +334,8 @@ def test_every_query_is_a_look_up(url: str) -> None:
                 at_least="a",
                 below="z",
             )
-            found = Query.cursor(query, _document(collection.name, query))
-            for one in (query, _after(query, found)):
-                statement, parameters = sqlite.select(one, index, now=0)
+            for one in (query, replace(query, after=Cursor(id="m", value="m"))):
+                statement, parameters = select(one, index, now=0)
                 with store._pool.reading(1) as connection:  # type: ignore[attr-defined]
                     rows = connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
                     plans += [row[3] for row in rows]
@@ -341,18 +344,6 @@ def test_every_query_is_a_look_up(url: str) -> None:
     # The order's field is entered by both of its bounds, or by the cursor and the upper one.
     assert sum(plan.count(">? AND ") for plan in plans) == len(plans)
     store.close()
-
-
-def _document(collection: str, query: Query) -> Any:
-    from gateway.store import Document
-
-    return Document(path=f"{collection}/m", data={query.order: "m"})
-
-
-def _after(query: Query, cursor: Any) -> Query:
-    from dataclasses import replace
-
-    return replace(query, after=cursor)
 
 
 def test_what_has_expired_is_deleted_in_passing(

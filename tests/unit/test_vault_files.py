@@ -4,14 +4,24 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from vault_contract import PLANTED, VaultContract
 
 from claude_run.errors import Code, ConfigurationError
 from gateway.vault import Vault, VaultUnavailableError, files, open_vault
+from vault_contract import PLANTED, VaultContract
+
+
+def _link(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+def _fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path, 0o600)
 
 
 @pytest.fixture
@@ -55,14 +65,14 @@ def test_only_the_owner_reads_it(vault: Vault, folder: Path) -> None:
         (lambda folder: folder.chmod(0o750), "chmod 700"),
         (lambda folder: (folder / "key").chmod(0o640), "chmod 600"),
         (lambda folder: _link(folder / "key"), "cannot be opened"),
-        (lambda folder: _link(folder), "a link to one"),
+        (_link, "a link to one"),
         (lambda folder: _fifo(folder / "key"), "not a regular file"),
         (lambda folder: (folder / "key").write_text("x" * 70_000), "larger than"),
         (lambda folder: (folder / "key").write_bytes(b"\xff" + PLANTED.encode()), "UTF-8"),
     ],
 )
 def test_what_others_could_have_touched_is_refused(
-    vault: Vault, folder: Path, spoil: Any, rule: str
+    vault: Vault, folder: Path, spoil: Callable[[Path], object], rule: str
 ) -> None:
     """Wrong modes, links, pipes, and what is no secret: said clearly, without the secret."""
     vault.put("key", PLANTED)
@@ -79,16 +89,6 @@ def test_a_file_of_somebody_else_is_refused(vault: Vault, folder: Path) -> None:
     os.chown(folder / "key", 1, 1)
     with pytest.raises(ConfigurationError, match="somebody else"):
         vault.get("key")
-
-
-def _link(path: Path) -> None:
-    path.rename(path.with_name("elsewhere"))
-    path.symlink_to("elsewhere")
-
-
-def _fifo(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path, 0o600)
 
 
 def test_a_link_is_not_written_through(vault: Vault, folder: Path, tmp_path: Path) -> None:
@@ -166,9 +166,11 @@ def test_a_disk_that_fails(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "file:", "file://", "file:///", "file://relative", "secretmanager://", "x:///a"]
-    + ["secretmanager://A", "secretmanager://project/x", "secretmanager://p-1?endpoint=x"]
-    + ["secretmanager://project?endpoint=10.0.0.1:80", "secretmanager://project?x=y"],
+    [
+        *("", "file:", "file://", "file:///", "file://relative", "secretmanager://", "x:///a"),
+        *("secretmanager://A", "secretmanager://project/x", "secretmanager://p-1?endpoint=x"),
+        *("secretmanager://project?endpoint=10.0.0.1:80", "secretmanager://project?x=y"),
+    ],
 )
 def test_a_url_that_is_none(url: str) -> None:
     """The error names the setting."""

@@ -2,16 +2,17 @@
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import grpc  # type: ignore[import-untyped]
 import pytest
-from doubles.secret_manager import SecretManager, State, secret_manager
-from vault_contract import PLANTED, VaultContract
 
 from claude_run.errors import Code, ConfigurationError
+from doubles.secret_manager import SecretManager, State, secret_manager
 from gateway.vault import Vault, VaultUnavailableError, open_vault
 from gateway.vault import secret_manager as module
+from vault_contract import PLANTED, VaultContract
 
 
 @pytest.fixture
@@ -124,7 +125,11 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _check_unavailable(port: int) -> None:
     vault = open_vault(f"secretmanager://project?endpoint=127.0.0.1:{port}")
-    for call in (lambda: vault.get("key"), lambda: vault.put("key", PLANTED)):
+    calls: list[Callable[[], object]] = [
+        partial(vault.get, "key"),
+        partial(vault.put, "key", PLANTED),
+    ]
+    for call in calls:
         began = time.monotonic()
         with pytest.raises(VaultUnavailableError) as caught:
             call()

@@ -59,6 +59,9 @@ class Query:
             raise StoreUsageError(f"This is no query: {broken[0]}.", details={"rule": broken[0]})
         for name, value in self.equal.items():
             indexed(name, value)
+        cursor = () if self.after is None else (self.after.value,)
+        for value in (*bounds, *cursor):
+            self.place(value)
 
     def place(self, value: Scalar) -> str:
         """Where a value of the order's field stands."""

@@ -12,6 +12,8 @@ from gateway.store.errors import StoreUnavailableError, StoreUsageError
 
 # A reader needs its connection for milliseconds; more would only hold memory (2 MiB of cache each).
 MAX_READERS = 8
+# How long closing waits for a transaction that is under way.
+CLOSE_SECONDS = 2.0
 
 Connect = Callable[[float], sqlite3.Connection]
 
@@ -58,8 +60,7 @@ class Pool:
             raise StoreUnavailableError("all connections are in use")
         try:
             with reported():
-                # list.pop and append are atomic.
-                connection = state.idle.pop() if state.idle else self._opened(end)
+                connection = _taken(state.idle) or self._opened(end)
                 try:
                     yield connection
                 finally:
@@ -90,12 +91,15 @@ class Pool:
         """Close what is idle; what is in use is closed by no one, and used again."""
         state = self._state
         with reported():
-            while state.idle:
-                self._close(state.idle.pop())
-            with state.writing:
-                if state.writer is not None:
-                    self._close(state.writer)
-                    state.writer = None
+            while connection := _taken(state.idle):
+                self._close(connection)
+            if state.writing.acquire(timeout=CLOSE_SECONDS):
+                try:
+                    if state.writer is not None:
+                        self._close(state.writer)
+                        state.writer = None
+                finally:
+                    state.writing.release()
 
     def forget(self) -> None:
         """In a child after a fork: forget everything, and close nothing.
@@ -116,6 +120,14 @@ class Pool:
     def _close(self, connection: sqlite3.Connection) -> None:
         self._state.opened.remove(connection)
         connection.close()
+
+
+def _taken(idle: list[sqlite3.Connection]) -> sqlite3.Connection | None:
+    try:
+        # Atomic; asking first whether there is one would not be.
+        return idle.pop()
+    except IndexError:
+        return None
 
 
 def _transaction(connection: sqlite3.Connection, end: float) -> Iterator[sqlite3.Connection]:

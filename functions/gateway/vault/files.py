@@ -10,7 +10,12 @@ from pathlib import Path
 from claude_run.errors import ConfigurationError
 from gateway.backoff import Backoff
 from gateway.vault import payload
-from gateway.vault.interface import CALL_SECONDS, MAX_PAYLOAD_BYTES, VaultUnavailableError, check_name
+from gateway.vault.interface import (
+    CALL_SECONDS,
+    MAX_PAYLOAD_BYTES,
+    VaultUnavailableError,
+    check_name,
+)
 
 _FILE = os.O_NOFOLLOW | os.O_CLOEXEC
 # A name that no secret can have.
