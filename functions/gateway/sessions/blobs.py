@@ -43,14 +43,16 @@ def append(store: Store, collection: str, prefix: str, value: Any, *, expire_at:
 def read(store: Store, collection: str, *, prefix: str = "") -> Iterator[Any]:
     """All values whose ids begin with `prefix`, in order; a value that is not whole is left out."""
     pieces: list[bytes] = []
-    value_of = ""
+    current = ""
     for name, data in _pieces(store, collection, prefix):
-        if name.rpartition("-")[0] != value_of:
-            value_of, pieces = name.rpartition("-")[0], []
+        value, _, number = name.rpartition("-")
+        if value != current:
+            current, pieces = value, []
+        if int(number) != len(pieces):
+            continue  # one before it is missing, so none of the later ones fits either
         pieces.append(data["data"])
         if data["last"]:
             yield _decode(b"".join(pieces))
-            pieces = []
 
 
 def _decode(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
