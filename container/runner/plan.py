@@ -52,11 +52,11 @@ def _upstream(request: RunRequest, settings: Settings) -> str:
     url = request.anthropic_base_url
     if url is None:
         return settings.upstream
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise _wrong_upstream("its port is not a number") from None
+        raise _wrong_upstream("its host or its port is none") from None
     host = (parts.hostname or "").rstrip(".")
     shown = f"{host}:{port}" if port else host
     if parts.username is not None or parts.password is not None or "@" in parts.netloc:

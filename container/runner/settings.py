@@ -1,6 +1,7 @@
 """What the runner is told by its environment, read once."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from claude_run.errors import ClaudeRunError, ConfigurationError
 from claude_run.identity import AuthSettings
 from claude_run.loopback import is_loopback
-from claude_run.wire import PermissionMode, ToolRule
+from claude_run.wire import SECRET_PATTERN, PermissionMode, ToolRule
 from runner.credential import Credential, credential_from_environ
 from runner.options import Defaults
 
@@ -55,7 +56,7 @@ class Settings:
         except ClaudeRunError as error:
             wrong.append(error.message)
         port = environ.get("PORT") or "8080"
-        if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        if not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
             wrong.append("PORT must be a number from 0 to 65535.")
         upstream = (environ.get("ANTHROPIC_BASE_URL") or DEFAULT_UPSTREAM).rstrip("/")
         if not _is_base_url(upstream):
@@ -63,6 +64,9 @@ class Settings:
         github = (environ.get("GITHUB_SERVER_URL") or DEFAULT_GITHUB).rstrip("/")
         if not _is_base_url(github):
             wrong.append("GITHUB_SERVER_URL must be an https:// or http:// address.")
+        credential = credential_from_environ(environ)
+        if credential and not SECRET_PATTERN.fullmatch(credential.secret.get_secret_value()):
+            wrong.append(f"{credential.kind.value} must be 8 to 4096 visible ASCII characters.")
         tools = _tools(environ.get("ALLOWED_TOOLS"), wrong)
         mode = _mode(environ.get("PERMISSION_MODE"), wrong)
         if wrong:
@@ -72,7 +76,7 @@ class Settings:
             port=int(port),
             on_cloud_run=on_cloud_run,
             auth=auth,
-            credential=credential_from_environ(environ),
+            credential=credential,
             upstream=upstream,
             allowed_model_hosts=_hosts(environ.get("ALLOWED_MODEL_HOSTS"), DEFAULT_UPSTREAM),
             allowed_git_hosts=_hosts(environ.get("ALLOWED_GIT_HOSTS"), github),
@@ -84,7 +88,11 @@ class Settings:
 
 
 def _is_base_url(url: str) -> bool:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - it is looked at here, and may be none
+    except ValueError:
+        return False
     return (
         parts.scheme in ("http", "https")
         and bool(parts.hostname)

@@ -9,7 +9,7 @@ from conftest import MakeRunner
 import servers
 from attacks import everything, hunt, leaks, loot, run_script, watched_processes
 from doubles.git_server import serve_git
-from servers import PLANTED_GITHUB_TOKEN, PLANTED_KEY, last_request, recorded
+from servers import PLANTED_GITHUB_TOKEN, PLANTED_KEY, last_request, recorded, scenario, use
 
 pytestmark = pytest.mark.e2e
 
@@ -123,7 +123,7 @@ def test_a_refusal_does_not_repeat_what_it_refuses(
 
 
 def test_a_failure_does_not_tell_the_secrets(make_runner: MakeRunner, tmp_path: Path) -> None:
-    """A clone that is refused, and an upstream that refuses the key."""
+    """A clone that is refused, and an upstream that refuses the key half way."""
     with serve_git(tmp_path / "server") as git_server:
         git_server.create("octo/private")
         git_server.token = "another-token"
@@ -137,7 +137,10 @@ def test_a_failure_does_not_tell_the_secrets(make_runner: MakeRunner, tmp_path: 
         assert any(request.authorization for request in git_server.requests)
     assert stream.error is not None
     assert stream.error["code"] == "CLONE_FAILED"
-    refused = servers.post_run(server.url, {"prompt": servers.scenario({"error": {"status": 401}})})
+    refused = servers.post_run(
+        server.url,
+        {"prompt": scenario(use("Read", file_path="/etc/hostname"), {"error": {"status": 401}})},
+    )
     assert refused.error is not None
     assert refused.error["code"] == "UPSTREAM_AUTH"
     for answer in (stream, refused):
