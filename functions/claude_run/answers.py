@@ -6,8 +6,6 @@ from typing import Any
 
 from claude_run.errors import CallerError, ClaudeRunError, Code, UpstreamError, error_for
 
-# An error body of ours is far smaller; of somebody else's no more is read.
-MAX_ERROR_BODY_BYTES = 64 * 1024
 _MAX_MESSAGE = 2_000
 
 _BY_STATUS: Mapping[int, Code] = {
@@ -54,8 +52,10 @@ def object_of(status: int, headers: Mapping[str, str], body: bytes) -> dict[str,
     return value
 
 
-def not_a_stream(status: int, headers: Mapping[str, str]) -> UpstreamError:
-    """The exception for a success that is no event stream."""
+def no_stream(status: int, headers: Mapping[str, str], body: bytes) -> ClaudeRunError:
+    """The exception for an answer that should have been an event stream."""
+    if not 200 <= status < 300:
+        return refusal(status, headers, body)
     return UpstreamError(
         f"The server answered HTTP {status}, but not with an event stream",
         status=status,

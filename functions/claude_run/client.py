@@ -16,6 +16,8 @@ from claude_run import answers
 from claude_run.endpoint import Endpoint, Timeouts
 from claude_run.errors import CallerError, Code, UpstreamError
 from claude_run.events import DoneEvent, RunEvent, parse_event
+from claude_run.interactive import Interactive
+from claude_run.interactive_async import AsyncInteractive
 from claude_run.sse import ServerSentEvent
 from claude_run.tokens import TokenSource, token_source
 from claude_run.transport import (
@@ -118,6 +120,8 @@ class RunStream(Iterator[RunEvent]):
 class Client:
     """Runs prompts on the server at `base_url`, from any number of threads.
 
+    `run` is one prompt, on a runner or a gateway; `interactive` are a gateway's sessions.
+
     `token`: an identity token, or a function that returns one. Without it, an https server gets
     Google's for `audience` (default: the base URL), and a loopback server none.
     """
@@ -135,6 +139,8 @@ class Client:
         self._transport = Transport(
             endpoint, token_source(token, endpoint, audience), timeouts or Timeouts()
         )
+        # Sessions, which a gateway has and a runner has not.
+        self.interactive = Interactive(self._transport)
 
     def run(self, prompt: str, **options: object) -> RunStream:
         """Start a run. Options are `RunRequest`'s fields, checked before anything is sent.
@@ -244,6 +250,7 @@ class AsyncClient:
         self._transport = AsyncTransport(
             endpoint, token_source(token, endpoint, audience), timeouts or Timeouts()
         )
+        self.interactive = AsyncInteractive(self._transport)
 
     def run(self, prompt: str, **options: object) -> AsyncRunStream:
         """A run, checked now and started when it is entered or read; see `Client.run`."""

@@ -33,7 +33,7 @@ def wait_after_answer(
     if status not in (429, 503) or "x-request-id" in headers:
         return None
     backoff = _backoff(_PLATFORM_BACKOFF_SECONDS, attempt)
-    asked = _retry_after(headers.get("retry-after", ""), now)
+    asked = retry_after(headers.get("retry-after", ""), now)
     if backoff is None or asked is None:
         return backoff
     return asked if asked <= MAX_WAIT_SECONDS else None
@@ -43,11 +43,11 @@ def _backoff(waits: tuple[float, ...], attempt: int) -> float | None:
     return waits[attempt] if attempt < min(len(waits), MAX_ATTEMPTS - 1) else None
 
 
-def _retry_after(value: str, now: datetime) -> float | None:
-    """RFC 9110, 10.2.3: seconds or a date; None where it is neither."""
+def retry_after(value: str, now: datetime) -> float | None:
+    """Seconds that a Retry-After header asks for (RFC 9110, 10.2.3); None where it is none."""
     if value.isascii() and value.isdigit():
         # A wait of ten digits is none that anybody waits for, and int() has a limit.
-        return float(value) if len(value) < 10 else MAX_WAIT_SECONDS + 1
+        return float(value) if len(value) < 10 else float("inf")
     try:
         return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
     except (TypeError, ValueError):

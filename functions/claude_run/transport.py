@@ -28,6 +28,7 @@ from claude_run.tokens import TokenSource, authorization
 
 # For one client; whoever needs more at once waits `Timeouts.pool` and is told.
 MAX_CONNECTIONS = 100
+# Of an answer that is no stream, whether it was asked for or is an error.
 MAX_OBJECT_BYTES = 1024 * 1024
 # How long `close` waits for a reader in another thread to notice.
 _CLOSE_SECONDS = 2.0
@@ -140,6 +141,11 @@ class EventStream(Iterator[ServerSentEvent]):
         """What to ask for when coming back: the id of the last event that was complete."""
         return self._decoder.last_event_id
 
+    @property
+    def retry_ms(self) -> int | None:
+        """How long the server asks to wait before coming back, in milliseconds."""
+        return self._decoder.retry
+
     def __next__(self) -> ServerSentEvent:
         while not self._ready:
             chunk = self._read()
@@ -147,6 +153,10 @@ class EventStream(Iterator[ServerSentEvent]):
                 raise StopIteration
             self._ready.extend(self._decoder.feed(chunk))
         return self._ready.popleft()
+
+    def read(self) -> bytes | None:
+        """Bytes as they come, None at the end: for whoever passes the stream on, undecoded."""
+        return self._read()
 
     def finish(self) -> None:
         """Let the server close the connection, which it does after its last event; then close."""
@@ -211,25 +221,21 @@ class Transport:
 
     def open(self, call: Call) -> EventStream:
         """Ask for an event stream; whatever else is answered is raised."""
+        answer = self.ask(call)
+        if isinstance(answer, Answer):
+            raise answers.no_stream(answer.status, answer.headers, answer.body)
+        return answer
+
+    def ask(self, call: Call) -> EventStream | Answer:
+        """Ask for an event stream; whatever else is answered, of any status, comes whole."""
         response = self._send(call)
         if answers.is_stream(response.status_code, response.headers):
             return EventStream(response)
-        try:
-            if response.is_success:
-                raise answers.not_a_stream(response.status_code, response.headers)
-            body = _body(response, answers.MAX_ERROR_BODY_BYTES)
-        finally:
-            response.close()
-        raise answers.refusal(response.status_code, response.headers, body)
+        return _whole(response)
 
     def fetch(self, call: Call) -> Answer:
         """Ask for a whole answer, of any status."""
-        response = self._send(call)
-        try:
-            body = _body(response, MAX_OBJECT_BYTES)
-        finally:
-            response.close()
-        return Answer(status=response.status_code, headers=_lower(response.headers), body=body)
+        return _whole(self._send(call))
 
     def _send(self, call: Call) -> httpx2.Response:
         for attempt in range(retry.MAX_ATTEMPTS):
@@ -252,15 +258,26 @@ class Transport:
         self._http.close()
 
 
-def _body(response: httpx2.Response, limit: int) -> bytes:
-    """At most `limit` bytes of a body; what a broken connection leaves of it is its end."""
+def _whole(response: httpx2.Response) -> Answer:
+    """An answer with its body; what a broken connection leaves of that is its end."""
     body = bytearray()
-    with suppress(httpx2.RequestError):
-        for chunk in response.iter_bytes():
-            body += chunk
-            if len(body) >= limit:
-                break
-    return bytes(body[:limit])
+    try:
+        with suppress(httpx2.RequestError):
+            for chunk in response.iter_bytes():
+                body += chunk
+                if len(body) >= MAX_OBJECT_BYTES:
+                    break
+    finally:
+        response.close()
+    return _answer(response, body)
+
+
+def _answer(response: httpx2.Response, body: bytearray) -> Answer:
+    return Answer(
+        status=response.status_code,
+        headers=_lower(response.headers),
+        body=bytes(body[:MAX_OBJECT_BYTES]),
+    )
 
 
 class AsyncEventStream(AsyncIterator[ServerSentEvent]):
@@ -279,6 +296,11 @@ class AsyncEventStream(AsyncIterator[ServerSentEvent]):
     def last_event_id(self) -> str:
         """What to ask for when coming back: the id of the last event that was complete."""
         return self._decoder.last_event_id
+
+    @property
+    def retry_ms(self) -> int | None:
+        """How long the server asks to wait before coming back, in milliseconds."""
+        return self._decoder.retry
 
     async def __anext__(self) -> ServerSentEvent:
         while not self._ready:
@@ -332,25 +354,21 @@ class AsyncTransport:
 
     async def open(self, call: Call) -> AsyncEventStream:
         """Ask for an event stream; whatever else is answered is raised."""
+        answer = await self.ask(call)
+        if isinstance(answer, Answer):
+            raise answers.no_stream(answer.status, answer.headers, answer.body)
+        return answer
+
+    async def ask(self, call: Call) -> AsyncEventStream | Answer:
+        """Ask for an event stream; whatever else is answered, of any status, comes whole."""
         response = await self._send(call)
         if answers.is_stream(response.status_code, response.headers):
             return AsyncEventStream(response)
-        try:
-            if response.is_success:
-                raise answers.not_a_stream(response.status_code, response.headers)
-            body = await _abody(response, answers.MAX_ERROR_BODY_BYTES)
-        finally:
-            await response.aclose()
-        raise answers.refusal(response.status_code, response.headers, body)
+        return await _awhole(response)
 
     async def fetch(self, call: Call) -> Answer:
         """Ask for a whole answer, of any status."""
-        response = await self._send(call)
-        try:
-            body = await _abody(response, MAX_OBJECT_BYTES)
-        finally:
-            await response.aclose()
-        return Answer(status=response.status_code, headers=_lower(response.headers), body=body)
+        return await _awhole(await self._send(call))
 
     async def _send(self, call: Call) -> httpx2.Response:
         for attempt in range(retry.MAX_ATTEMPTS):
@@ -374,11 +392,14 @@ class AsyncTransport:
         await self._http.aclose()
 
 
-async def _abody(response: httpx2.Response, limit: int) -> bytes:
+async def _awhole(response: httpx2.Response) -> Answer:
     body = bytearray()
-    with suppress(httpx2.RequestError):
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) >= limit:
-                break
-    return bytes(body[:limit])
+    try:
+        with suppress(httpx2.RequestError):
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) >= MAX_OBJECT_BYTES:
+                    break
+    finally:
+        await response.aclose()
+    return _answer(response, body)

@@ -77,9 +77,9 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 @contextmanager
-def recording_server(script: Script | None = None) -> Iterator[RecordingServer]:
-    """A server on a free port."""
-    server = _Server(("127.0.0.1", 0), _Handler)
+def recording_server(script: Script | None = None, *, port: int = 0) -> Iterator[RecordingServer]:
+    """A server on a free port, or where one was before."""
+    server = _Server(("127.0.0.1", port), _Handler)
     server.double = RecordingServer(port=server.server_address[1])
     if script is not None:
         server.double.script = script
