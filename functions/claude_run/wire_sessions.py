@@ -225,7 +225,7 @@ class FileStatus(Wire):
     """A file of the workspace that is another now; against a commit, new ones are `changed`."""
 
     path: str
-    status: Literal["added", "changed", "deleted"]
+    status: Literal["added", "modified", "deleted"]
 
 
 class FileChangeData(EventData):

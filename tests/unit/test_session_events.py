@@ -164,7 +164,7 @@ def test_what_is_no_json_is_left_out() -> None:
 
 def test_a_long_list_of_files_is_cut_between_files() -> None:
     """As many as fit; the message counts all of them."""
-    files = [{"path": f"folder/é{number}", "status": "changed"} for number in range(20_000)]
+    files = [{"path": f"folder/é{number}", "status": "modified"} for number in range(20_000)]
     event = events.file_change("20,000 files changed", workspace_dir="/tmp/ws-1", files=files)
     shown = event.data["files"]
     assert event.data["truncated"] is True

@@ -4,7 +4,7 @@ import base64
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +92,8 @@ def used(cost: float, *, tokens_in: int = 0, written: int = 0, tokens_out: int =
     }
 
 
-def changes(base: str | None, **files: str | None) -> Changes:
-    """A change set: by name the text written, None for a deleted file."""
+def changes(base: str | None, *, new: Sequence[str] | None = None, **files: str | None) -> Changes:
+    """A change set: by name the text written, None for a deleted file; without a base all new."""
     return Changes.model_validate(
         {
             "base": base,
@@ -105,6 +105,7 @@ def changes(base: str | None, **files: str | None) -> Changes:
                     "mode": "100644",
                     "content": base64.b64encode(text.encode()).decode(),
                 }
+                | ({"new": True} if (base is None if new is None else path in new) else {})
                 for path, text in files.items()
             ],
         }
@@ -423,7 +424,7 @@ def test_each_change_is_told_once() -> None:
     )
     assert listed(told) == [
         [("a", "added")],
-        [("a", "changed"), ("b", "added")],
+        [("a", "modified"), ("b", "added")],
         [("a", "deleted")],
     ]
     assert [data["message"] for data in told.data("file_change")] == [
@@ -433,15 +434,22 @@ def test_each_change_is_told_once() -> None:
     ]
 
 
-def test_against_a_commit_new_and_written_are_both_changed() -> None:
-    """A change set does not say which files the commit had; what goes back to it has changed."""
+def test_against_a_commit_new_files_are_told_from_written_ones() -> None:
+    """What the commit has not is added, and deleted when it goes; the rest goes back to it."""
     told = Told(
-        map(change_event, [changes(COMMIT, a="1", b=None), changes(COMMIT, a="1"), changes(COMMIT)])
+        map(
+            change_event,
+            [
+                changes(COMMIT, a="1", b=None, new=("a",)),
+                changes(COMMIT, a="1", c="1", new=("a",)),
+                changes(COMMIT),
+            ],
+        )
     )
     assert listed(told) == [
-        [("a", "changed"), ("b", "deleted")],
-        [("b", "changed")],
-        [("a", "changed")],
+        [("a", "added"), ("b", "deleted")],
+        [("c", "modified"), ("b", "modified")],
+        [("a", "deleted"), ("c", "modified")],
     ]
 
 
@@ -450,7 +458,7 @@ def test_a_later_turn_tells_only_its_own_changes() -> None:
     before = changes(COMMIT, a="1")
     assert listed(Told([change_event(before)], before)) == []
     assert listed(Told([change_event(changes(COMMIT, a="1", b="2"))], before)) == [
-        [("b", "changed")]
+        [("b", "modified")]
     ]
 
 
