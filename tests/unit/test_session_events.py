@@ -169,7 +169,7 @@ def test_a_long_list_of_files_is_cut_between_files() -> None:
     shown = event.data["files"]
     assert event.data["truncated"] is True
     assert shown == files[: len(shown)]
-    assert len(to_json(shown)) <= MAX_VALUE_BYTES < len(to_json(files[: len(shown) + 1]))
+    assert len(to_json(shown)) <= MAX_VALUE_BYTES <= len(to_json(files[: len(shown) + 1]))
     assert cut_list(shown) == (shown, False)
 
 
