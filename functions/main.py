@@ -17,13 +17,9 @@ from werkzeug.wrappers import Response
 from claude_run import logs
 from claude_run.errors import ConfigurationError
 from claude_run.loopback import is_loopback
-from gateway.http import drain
+from gateway.http import server
 from gateway.http.lazy import LazyApp
 from gateway.settings import Settings
-
-# functions-framework's own default is four a core, and each open stream holds one. Cloud Run sends
-# an instance 80 requests at once unless told otherwise; the rest is for probes and DELETE.
-THREADS = "100"
 
 
 @cache
@@ -55,8 +51,7 @@ def _start() -> None:
         settings()
     except ConfigurationError as error:
         sys.exit(f"The gateway cannot start: {error.message}")
-    os.environ.setdefault("THREADS", THREADS)
-    drain.on_exit(_APP.drain)
+    server.prepare(_APP.drain)
     # It runs this module within its application, whose routes are not all ours: two paths it
     # answers itself, `//` it redirects, and after an answer it reads the rest of a request into
     # memory, however long. The two functions above answer as well, behind all that.

@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 
 from claude_run.client import Client
 from gateway import limits, metrics, quota
+from gateway.forwarding import Forwarder
 from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.quota import Quota
+from gateway.runner import Runner
 from gateway.service import Gateway
 from gateway.sessions import blobs, log, record
 from gateway.sessions.registry import Registry
@@ -38,15 +40,26 @@ def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
     `routes`: the templates of the paths that are counted by name.
     """
     store = open_store(settings.store_url, collections=COLLECTIONS, clock=utc_now)
+    vault = open_vault(settings.vault_url)
     accounts = Quota(settings.limits)
+    counters = Metrics(store, routes=routes)
+    runner = Runner(settings.runner_url)
     return Gateway(
         settings=settings,
         store=store,
-        vault=open_vault(settings.vault_url),
+        vault=vault,
         client=Client(settings.runner_url),
         limits=Limits(store, settings.limits),
-        metrics=Metrics(store, routes=routes),
+        metrics=counters,
         quota=accounts,
         registry=Registry(store=store, quota=accounts, clock=utc_now),
+        forwarder=Forwarder(
+            store=store,
+            vault=vault,
+            quota=accounts,
+            metrics=counters,
+            runner=runner,
+            clock=utc_now,
+        ),
         clock=utc_now,
     )

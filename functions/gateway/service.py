@@ -11,6 +11,7 @@ from claude_run.client import Client
 from claude_run.errors import ClaudeRunError, Code, StoppedError
 from claude_run.identity import Caller
 from claude_run.wire import Changes
+from gateway.forwarding import Forwarder
 from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.quota import Quota, Wanted
@@ -43,6 +44,7 @@ class Gateway:
     metrics: Metrics
     quota: Quota
     registry: Registry
+    forwarder: Forwarder
     clock: Callable[[], datetime]
     feeds: Feeds = field(default_factory=Feeds)
     _drivers: dict[str, tuple[Driver, threading.Thread]] = field(default_factory=dict)
@@ -203,6 +205,7 @@ class Gateway:
         )
         for driver, _ in running:
             driver.stop(reason)
+        self.forwarder.drain()
         deadline = self.clock() + timedelta(seconds=DRAIN_SECONDS)
         for _, thread in running:
             thread.join(max(0.0, (deadline - self.clock()).total_seconds()))

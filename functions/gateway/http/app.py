@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from gateway.http import errors, sessions
+from gateway.http import errors, run, sessions
 from gateway.http.guard import Guard
 from gateway.service import Gateway
 
@@ -19,4 +19,5 @@ def create_app(gateway: Gateway) -> Flask:
     errors.install(app, gateway.clock)
     Guard(gateway).install(app)
     sessions.install(app, gateway)
+    run.install(app, gateway.forwarder)
     return app

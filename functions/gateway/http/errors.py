@@ -8,6 +8,7 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from claude_run.errors import CallerError, ClaudeRunError, Code, ConfigurationError
+from gateway.forwarding import error_data
 from gateway.http.routes import RUN
 
 log = structlog.get_logger()
@@ -49,7 +50,7 @@ def known(error: Exception) -> ClaudeRunError:
 def answer(error: ClaudeRunError, now: datetime) -> Response:
     """An error as an HTTP answer."""
     if request.path == RUN and request.method == "POST":
-        response = jsonify(run_body(error))
+        response = jsonify(error_data(error))
     else:
         moment = now.astimezone(UTC).isoformat(timespec="milliseconds")
         response = jsonify(
@@ -62,8 +63,3 @@ def answer(error: ClaudeRunError, now: datetime) -> Response:
     if response.status_code == Code.UNAVAILABLE.http_status:
         response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
     return response
-
-
-def run_body(error: ClaudeRunError) -> dict[str, object]:
-    """The body of an HTTP error of `POST /run`, and the data of its `error` event."""
-    return {"error": error.message, "code": error.code, "details": error.details}
