@@ -10,17 +10,9 @@ deployment with many more should renew less often.
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Protocol
 
-from gateway.ledger import (
-    NOTHING,
-    Amount,
-    LapsedError,
-    Ledger,
-    QuotaStatus,
-    Reservation,
-    Wanted,
-    utc_day,
-)
+from gateway.ledger import LapsedError, Ledger, QuotaStatus, utc_day
 from gateway.limit_settings import LimitSettings
+from gateway.reservation import NOTHING, Amount, Reservation, Wanted
 from gateway.sessions.record import Usage
 from gateway.store import Collection, Document, Put, Transaction
 
