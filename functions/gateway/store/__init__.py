@@ -1,6 +1,6 @@
 """Documents in collections, in SQLite or in Firestore; no other module knows in which.
 
-    store = open_store("sqlite:///state/gateway.db", collections=[SESSIONS, EVENTS])
+    store = open_store("sqlite:///home/me/.claude-run/gateway.db", collections=[SESSIONS, EVENTS])
     store.write([Create("sessions/a", {"owner": "me", "expireAt": later})])
 
 A module declares its `Collection`s, with the indexes its queries need, and is written once on top

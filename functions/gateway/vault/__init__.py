@@ -1,8 +1,6 @@
 """Secrets by name, in files or in Secret Manager; no other module knows in which.
 
-    vault = open_vault("file:///home/me/.claude-run/vault")
-    vault.put("github-webhook-secret", new, keep_previous=True)
-    for secret in vault.get_all("github-webhook-secret"): ...
+`get_all` is for a secret that is being replaced: put with `keep_previous`, both values hold.
 """
 
 from gateway.vault.interface import Vault, VaultUnavailableError, VaultUsageError
