@@ -8,23 +8,22 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from pydantic import BaseModel
-from pydantic.alias_generators import to_camel
-
 from claude_run import answers
 from claude_run.errors import CallerError, ClaudeRunError, Code, UpstreamError
 from claude_run.session_status import Page, SessionStatus, parse_page, parse_status
 from claude_run.transport import Answer, Call
-from claude_run.wire import MAX_BODY_BYTES
+from claude_run.wire import MAX_BODY_BYTES, build
+from claude_run.wire_sessions import (
+    RESERVED_SESSION_IDS,
+    SESSION_ID_PATTERN,
+    MessageRequest,
+    SessionOptions,
+    StartRequest,
+    TurnRequest,
+)
 
-# As the gateway has them; two words are its own.
-_SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_RESERVED = frozenset({"start", "status"})
+# The largest that the gateway gives.
 MAX_PAGE = 100
-
-# Beside the prompt; whatever else is given is one of `options`.
-_OF_BODY = frozenset({"anthropicApiKey", "anthropicBaseUrl", "githubToken"})
-_NAMES = {"create_pr": "createPR"}
 _STREAM = {"Accept": "text/event-stream"}
 
 # The server's clock in a `Date` header counts seconds, and two instances' differ a little.
@@ -40,16 +39,18 @@ def start(
     repository: str | Mapping[str, Any] | None,
     options: Mapping[str, object],
 ) -> Call:
-    """`POST /interactive/start`. Options are in either spelling; the gateway checks them."""
-    body = {"sessionId": checked_id(session_id), **_body(prompt, options)}
-    if repository is not None:
-        body["repository"] = _repository(repository)
-    return _post("/interactive/start", body)
+    """`POST /interactive/start`, or `CallerError`. Options and fields are in either spelling."""
+    given: dict[str, object] = {"session_id": session_id, **options}
+    if isinstance(repository, str):
+        given["repository"] = {"url" if "://" in repository else "name": repository}
+    elif repository is not None:
+        given["repository"] = repository
+    return _post("/interactive/start", _request(StartRequest, prompt, given))
 
 
 def message(session_id: str, prompt: str, options: Mapping[str, object]) -> Call:
-    """`POST /interactive/{id}/message`."""
-    return _post(f"/interactive/{session_id}/message", _body(prompt, options))
+    """`POST /interactive/{id}/message`, or `CallerError`."""
+    return _post(f"/interactive/{session_id}/message", _request(MessageRequest, prompt, options))
 
 
 def events(session_id: str, *, after: int) -> Call:
@@ -76,46 +77,34 @@ def page(*, limit: int, token: str | None) -> Call:
 
 def checked_id(session_id: str) -> str:
     """The id, if it is one: it becomes part of a path."""
-    if not _SESSION_ID.fullmatch(session_id) or session_id in _RESERVED:
-        rule = "must be 1 to 64 letters, digits, - or _, and neither `start` nor `status`"
+    if not re.fullmatch(SESSION_ID_PATTERN, session_id) or session_id in RESERVED_SESSION_IDS:
+        rule = "is none that a session can have"
         raise CallerError(f"session_id: {rule}", details={"field": "session_id", "rule": rule})
     return session_id
 
 
-def _body(prompt: str, given: Mapping[str, object]) -> dict[str, Any]:
-    fields = {_NAMES.get(name) or to_camel(name): value for name, value in given.items()}
-    fields = {name: value for name, value in fields.items() if value is not None}
-    options = {name: value for name, value in fields.items() if name not in _OF_BODY}
-    body = {name: value for name, value in fields.items() if name in _OF_BODY}
-    return {"prompt": prompt, **body, **({"options": options} if options else {})}
+def _request(model: type[TurnRequest], prompt: str, given: Mapping[str, object]) -> TurnRequest:
+    """What a Python caller gave side by side, as the API nests it."""
+    fields = {name: value for name, value in given.items() if not _is_option(name)}
+    options = {name: value for name, value in given.items() if _is_option(name)}
+    if options:
+        # By itself, so that a refusal names the option as its caller did.
+        fields["options"] = build(SessionOptions, options)
+    return build(model, {"prompt": prompt, **fields})
 
 
-def _repository(given: str | Mapping[str, Any]) -> Any:  # noqa: ANN401 - what the gateway checks
-    if isinstance(given, str):
-        return {"url" if "://" in given else "name": given}
-    return given
+def _is_option(name: str) -> bool:
+    fields = SessionOptions.model_fields
+    return name in fields or any(name == field.alias for field in fields.values())
 
 
-def _post(path: str, body: Mapping[str, Any]) -> Call:
-    try:
-        data = json.dumps(body, separators=(",", ":"), allow_nan=False, default=_json).encode()
-    except (TypeError, ValueError, RecursionError):
-        raise CallerError("An option is not JSON") from None
+def _post(path: str, request: TurnRequest) -> Call:
+    data = json.dumps(request.to_json(), separators=(",", ":")).encode()
     if len(data) > MAX_BODY_BYTES:
         raise CallerError(
             f"The request is larger than {MAX_BODY_BYTES} bytes", code=Code.PAYLOAD_TOO_LARGE
         )
     return Call(method="POST", path=path, headers=_STREAM, body=data)
-
-
-def _json(value: object) -> object:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, tuple | set | frozenset):
-        return list(value)
-    raise TypeError
 
 
 # --- answers ------------------------------------------------------------------------------------

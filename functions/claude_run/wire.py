@@ -341,8 +341,13 @@ def parse_run_request(body: bytes) -> RunRequest:
 
 def build_run_request(prompt: str, options: Mapping[str, object]) -> RunRequest:
     """The request of a Python caller, who may name fields in either case, or `CallerError`."""
+    return build(RunRequest, {"prompt": prompt, **options})
+
+
+def build(model: type[M], fields: Mapping[str, object]) -> M:
+    """A model of what a Python caller gave, who may name fields in either case."""
     try:
-        return RunRequest.model_validate({"prompt": prompt, **options})
+        return model.model_validate(fields)
     except ValidationError as error:
         raise _refusal(error) from None
 

@@ -58,9 +58,10 @@ class End:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Say:
-    """An answer that is no stream."""
+    """An answer that is no stream: the gateway's, or that of the platform in front of it."""
 
     status: int
+    platform: bool = False
     headers: dict[str, str] = field(default_factory=dict)
     body: dict[str, Any] = field(default_factory=dict)
 
@@ -140,7 +141,8 @@ class SessionGateway:
         if isinstance(step, HangUp):
             return
         if isinstance(step, Say):
-            self._answer(send, step.status, step.body, **step.headers)
+            ours = {} if step.platform else {"X-Request-Id": "r"}
+            self._answer(send, step.status, step.body, **ours, **step.headers)
             return
         log = {number: data for turn in self.turns[: self.begun] for number, data in turn.items()}
         frames = [data for number, data in log.items() if number > after]
@@ -174,7 +176,6 @@ class SessionGateway:
         lines = {
             "Content-Type": "application/json",
             "Content-Length": str(len(data)),
-            "X-Request-Id": "r",
             "Date": format_datetime(self.clock(), usegmt=True),
         } | headers
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
