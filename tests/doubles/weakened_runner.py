@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from claude_agent_sdk import ClaudeAgentOptions
 
 LAPTOP_UID = 30_000
-SMALL_DISK, SMALL_DISK_FILES = 48 * 1024**2, 30_000
+SMALL_DISK, SMALL_DISK_FILES = 48 * 1024**2, 10_000
 FEW_PROCESSES = 60
 # A Python that any user can start, with the standard library alone: enough for the launcher.
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -108,7 +108,7 @@ def unnamed_tools() -> None:
 
 
 def small_disk() -> None:
-    """Nothing taken out: a run may use 48 MiB and 30,000 files."""
+    """Nothing taken out: a run may use 48 MiB and 10,000 files."""
     _put(disk, watch=partial(disk.watch, size=SMALL_DISK, files=SMALL_DISK_FILES))
 
 

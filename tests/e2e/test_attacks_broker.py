@@ -423,7 +423,7 @@ def test_headers_of_an_answer_are_those_that_claude_code_needs(make: Make) -> No
 
 
 def test_a_run_can_only_ask_what_claude_code_asks(
-    make_runner: MakeRunner, model: servers.Server
+    runner: servers.Server, model: servers.Server
 ) -> None:
     """From inside a run, with its real token: other paths, another host, then the one way."""
     with recording_server() as evil:
@@ -442,25 +442,26 @@ ask 'POST /v1/messages' 'run-of-another'
 ask 'POST /v1/messages?beta=true' "$ANTHROPIC_API_KEY"
 curl -s --max-time 2 -x "$ANTHROPIC_BASE_URL" {evil.url}/
 true"""
-        server = make_runner()
-        stream = run_script(server, script)
+        stream = run_script(runner, script)
         assert evil.asked == []
     found = [int(line.split()[1]) for line in loot(stream).splitlines() if "HTTP/1.1" in line]
     # The last one reaches the model, which finds an empty object wanting.
     assert found == [404, 404, 404, 404, 404, 404, 401, 400]
     paths = {request["path"] for request in servers.recorded(model, "")}
     assert paths <= {"/v1/messages?beta=true", "/v1/messages"}
-    assert leaks(everything(stream, server), PLANTED_KEY) == []
+    assert leaks(everything(stream, runner), PLANTED_KEY) == []
 
 
 @pytest.mark.parametrize("defended", [True, False])
 @pytest.mark.root
-def test_an_agent_starts_no_run_of_its_own(make_runner: MakeRunner, defended: bool) -> None:
+def test_an_agent_starts_no_run_of_its_own(
+    runner: servers.Server, make_runner: MakeRunner, defended: bool
+) -> None:
     """On a laptop whoever is there may call; an agent that calls would spend without a limit."""
     if os.geteuid() != 0:
         return
     inner = json.dumps({"prompt": scenario(servers.say("inner words"))})
-    server = make_runner() if defended else make_runner(weak=["local-callers"])
+    server = runner if defended else make_runner(weak=["local-callers"])
     script = f"""cat > body.json <<'JSON'
 {inner}
 JSON

@@ -35,9 +35,11 @@ def narrow(model: servers.Server) -> Iterator[servers.Server]:
 @own_users
 @pytest.mark.root
 @pytest.mark.parametrize("defended", [True, False])
-def test_a_tool_that_is_not_named_does_not_run(make_runner: MakeRunner, defended: bool) -> None:
+def test_a_tool_that_is_not_named_does_not_run(
+    runner: servers.Server, make_runner: MakeRunner, defended: bool
+) -> None:
     """Not even where nothing is asked: one tool of a server is named, the other is not."""
-    server = make_runner(weak=[] if defended else ["unnamed-tools"])
+    server = runner if defended else make_runner(weak=["unnamed-tools"])
     turns = [use("mcp__double__shout", text="a"), use("mcp__double__whisper", text="b"), say("x")]
     double = {"command": "bash", "args": ["-c", MCP_SERVER], "env": {"MCP_GREETING": "hello"}}
     stream = post_run(
@@ -91,10 +93,10 @@ def meeting(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.root
 @pytest.mark.parametrize("defended", [True, False])
 def test_two_runs_do_not_touch_each_other(
-    make_runner: MakeRunner, meeting: Path, defended: bool
+    runner: servers.Server, make_runner: MakeRunner, meeting: Path, defended: bool
 ) -> None:
     """Files, environment, memory, descriptors, signals: the attacker gets nothing done."""
-    server = make_runner(weak=[] if defended else ["shared-user"])
+    server = runner if defended else make_runner(weak=["shared-user"])
     with ThreadPoolExecutor(2) as pool:
         victim = pool.submit(run_script, server, VICTIM.format(meeting=meeting))
         thief = pool.submit(run_script, server, ATTACKER.format(meeting=meeting))
@@ -154,9 +156,11 @@ setsid -f sleep 602; (trap '' TERM; exec sleep 603) & true"""
 
 
 @pytest.mark.parametrize("defended", [True, False])
-def test_no_process_outlives_its_run(make_runner: MakeRunner, defended: bool) -> None:
+def test_no_process_outlives_its_run(
+    runner: servers.Server, make_runner: MakeRunner, defended: bool
+) -> None:
     """Forked twice, in sessions of their own, deaf to SIGTERM: gone before the stream ends."""
-    server = make_runner(weak=[] if defended else ["no-sweep"])
+    server = runner if defended else make_runner(weak=["no-sweep"])
     stream = run_script(server, DAEMON)
     survivors = daemons()
     with contextlib.ExitStack() as stack:
@@ -177,9 +181,8 @@ def daemons() -> list[int]:
 
 
 FILLERS = {
-    "one-file": "head -c 100000000 /dev/zero > big",
     "many-files": "for i in $(seq 30); do head -c 4000000 /dev/zero > $i; done",
-    "many-empty-files": """perl -e 'mkdir "d"; for (1 .. 60_000) { open F, ">", "d/$_" }'""",
+    "many-empty-files": """perl -e 'mkdir "d"; for (1 .. 20_000) { open F, ">", "d/$_" }'""",
     "deleted-but-open": "exec 7> gone; rm gone; head -c 100000000 /dev/zero >&7",
     "outside": "head -c 100000000 /dev/zero > /tmp/filler-$$",
     "shared-memory": "head -c 100000000 /dev/zero > /dev/shm/filler-$$",
@@ -207,9 +210,9 @@ def test_the_instance_is_fit_for_the_next_run(narrow: servers.Server) -> None:
 
 
 def test_without_the_watch_a_run_takes_what_it_wants(make_runner: MakeRunner) -> None:
-    """The same file, and the run succeeds."""
+    """The same files, and the run succeeds."""
     stream = run_script(
-        make_runner(weak=["small-disk", "no-disk-watch"]), FILLERS["one-file"] + "; sleep 2.5"
+        make_runner(weak=["small-disk", "no-disk-watch"]), FILLERS["many-files"] + "; sleep 2.5"
     )
     assert stream.error is None
 
@@ -229,9 +232,11 @@ REMOVERS = {
 @own_users
 @pytest.mark.root
 @pytest.mark.parametrize("defended", [True, False])
-def test_the_next_run_finds_nothing_of_the_last(make_runner: MakeRunner, defended: bool) -> None:
+def test_the_next_run_finds_nothing_of_the_last(
+    runner: servers.Server, make_runner: MakeRunner, defended: bool
+) -> None:
     """Files in shared folders, shared memory, queues, semaphores: gone with the run."""
-    server = make_runner(weak=[] if defended else ["no-removal"])
+    server = runner if defended else make_runner(weak=["no-removal"])
     before = litter()
     run_script(server, LITTER)
     left = litter() - before
