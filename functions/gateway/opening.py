@@ -4,8 +4,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from claude_run.client import Client
-from gateway import limits, metrics, quota
+from gateway import deployment, limits, metrics, quota
+from gateway.cloud_run import CloudRunService
+from gateway.deployment import Deployment
 from gateway.forwarding import Forwarder
+from gateway.health import Health
 from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.quota import Quota
@@ -26,6 +29,7 @@ COLLECTIONS: tuple[Collection, ...] = (
     limits.COLLECTION,
     quota.COLLECTION,
     metrics.COLLECTION,
+    deployment.COLLECTION,
 )
 
 
@@ -43,7 +47,10 @@ def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
     vault = open_vault(settings.vault_url)
     accounts = Quota(settings.limits)
     counters = Metrics(store, routes=routes)
-    runner = Runner(settings.runner_url)
+    service = settings.runner_service
+    runner = Runner(
+        settings.runner_url, service=CloudRunService.parse(service) if service else None
+    )
     return Gateway(
         settings=settings,
         store=store,
@@ -52,6 +59,16 @@ def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
         limits=Limits(store, settings.limits),
         metrics=counters,
         quota=accounts,
+        runner=runner,
+        health=Health(
+            store=store,
+            vault=vault,
+            runner=runner,
+            quota=accounts,
+            deployment=Deployment(store, utc_now),
+            clock=utc_now,
+            environment="production" if settings.on_cloud else "local",
+        ),
         registry=Registry(store=store, quota=accounts, clock=utc_now),
         forwarder=Forwarder(
             store=store,

@@ -10,6 +10,7 @@ from claude_run.errors import CallerError, Code, UpstreamError
 from claude_run.tokens import token_source
 from claude_run.transport import Call, EventStream, Transport
 from claude_run.wire import RunRequest
+from gateway.cloud_run import CloudRunService
 
 # An instance may have to start before it answers.
 PROBE_TIMEOUTS = Timeouts(connect=5.0, read=20.0, write=5.0, pool=5.0)
@@ -24,11 +25,15 @@ class Probe:
 
 
 class Runner:
-    """The runner at a URL. Nothing is connected before the first call; safe under threads."""
+    """The runner at a URL. Nothing is connected before the first call; safe under threads.
 
-    def __init__(self, url: str) -> None:
+    `service`: what Google's API calls it, where it is deployed.
+    """
+
+    def __init__(self, url: str, *, service: CloudRunService | None = None) -> None:
         self._endpoint = Endpoint.parse(url)
         self._tokens = token_source(None, self._endpoint, None)
+        self._service = service
 
     # Each costs a TLS context: 20 ms that most starts do not need.
     @cached_property
@@ -56,7 +61,11 @@ class Runner:
     def probe(self) -> Probe:
         """Ask an instance whether it is there, or `UpstreamError`."""
         began = time.monotonic()
-        answer = self._probes.fetch(Call(method="GET", path="/health"))
+        try:
+            answer = self._probes.fetch(Call(method="GET", path="/health"))
+        except UpstreamError as error:
+            # Nothing was asked for that could have happened: it is simply not there.
+            raise UpstreamError(error.message, code=Code.UNAVAILABLE) from error
         if answer.status != 200:
             raise UpstreamError(
                 f"The runner answered HTTP {answer.status}.",
@@ -66,3 +75,11 @@ class Runner:
         return Probe(
             instance_id=answer.headers.get("x-instance-id"), seconds=time.monotonic() - began
         )
+
+    def check(self) -> None:
+        """Raise `UpstreamError` unless runs can be expected to start."""
+        # Where it is known as a service: to probe it would start an instance for every look.
+        if self._service is not None:
+            self._service.check_ready()
+        else:
+            self.probe()

@@ -11,11 +11,13 @@ from claude_run.client import Client
 from claude_run.errors import ClaudeRunError, Code, StoppedError
 from claude_run.identity import Caller
 from claude_run.wire import Changes
-from gateway.forwarding import Forwarder
+from gateway.forwarding import ANTHROPIC_KEY, Forwarder
+from gateway.health import Health
 from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.quota import Quota, Wanted
 from gateway.requests import MessageRequest, StartRequest, to_run_options
+from gateway.runner import Runner
 from gateway.sessions import blobs
 from gateway.sessions.driver import Driver, Turn
 from gateway.sessions.live import Feeds
@@ -26,7 +28,6 @@ from gateway.settings import Settings
 from gateway.store import Store
 from gateway.vault import Vault
 
-ANTHROPIC_KEY = "anthropic-api-key"
 DRAIN_SECONDS = 7.0
 # A thread for the turn and one for its stream; 5 sessions are the default, more a choice.
 MAX_DRIVERS = 200
@@ -45,6 +46,8 @@ class Gateway:
     quota: Quota
     registry: Registry
     forwarder: Forwarder
+    runner: Runner
+    health: Health
     clock: Callable[[], datetime]
     feeds: Feeds = field(default_factory=Feeds)
     _drivers: dict[str, tuple[Driver, threading.Thread]] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from claude_run.endpoint import Endpoint
 from claude_run.errors import ConfigurationError
 from claude_run.identity import AuthSettings
 from claude_run.wire import REPOSITORY_PATTERN
+from gateway.cloud_run import CloudRunService
 from gateway.limit_settings import LimitSettings
 from gateway.store import open_store
 from gateway.vault import open_vault
@@ -23,7 +24,6 @@ LOCAL_FOLDER = ".claude-run"
 
 _EMAIL = re.compile(r"[^@\s,]+@[^@\s,]+")
 _REPOSITORY = re.compile(REPOSITORY_PATTERN)
-_SERVICE = re.compile(r"projects/[a-z0-9:.-]+/locations/[a-z0-9-]+/services/[a-z][a-z0-9-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +67,8 @@ class Settings:
         )
         limits = _part(wrong, LimitSettings.from_environ, environ)
         service = environ.get("RUNNER_SERVICE", "").strip() or None
-        if service is not None and not _SERVICE.fullmatch(service):
-            wrong.append("RUNNER_SERVICE must be projects/PROJECT/locations/REGION/services/NAME")
+        if service is not None:
+            _part(wrong, CloudRunService.parse, service)
         origins = _origins(environ.get("ALLOWED_ORIGINS", ""), wrong)
         repositories = _repositories(environ.get("CALLER_REPOSITORIES", ""), wrong)
         if wrong or auth is None or limits is None:

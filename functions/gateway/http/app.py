@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from gateway.http import errors, run, sessions
+from gateway.http import errors, run, sessions, status
 from gateway.http.guard import Guard
 from gateway.service import Gateway
 
@@ -20,4 +20,5 @@ def create_app(gateway: Gateway) -> Flask:
     Guard(gateway).install(app)
     sessions.install(app, gateway)
     run.install(app, gateway.forwarder)
+    status.install(app, gateway)
     return app

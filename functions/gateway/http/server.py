@@ -32,11 +32,14 @@ def prepare(drain: Callable[[], None]) -> None:
     config.ControlSocketDisable.default = True
     # Of the master, for its worker.
     config.GracefulTimeout.default = int(EXIT_SECONDS) + 1
-    handle_exit = _Exit(ThreadWorker.handle_exit, drain)
+    ending = _Exit(ThreadWorker.handle_exit, drain)
+
+    def handle_exit(worker: object, number: int, frame: FrameType | None) -> None:
+        ending(worker, number, frame)
+
     # gunicorn sets its own handlers in each worker, after our module was imported: one of ours
     # would be gone. A quick stop (Ctrl-C) ends sessions that have something to store, too.
-    ThreadWorker.handle_exit = lambda worker, number, frame: handle_exit(worker, number, frame)
-    ThreadWorker.handle_quit = ThreadWorker.handle_exit
+    ThreadWorker.handle_exit = ThreadWorker.handle_quit = handle_exit
 
 
 class _Exit:

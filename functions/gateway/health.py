@@ -1,0 +1,138 @@
+"""How the gateway is: what `GET /health` tells, from real looks at store, vault and runner."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from claude_run import __version__
+from gateway.checks import Checks, Outcome
+from gateway.counters import Counts
+from gateway.deployment import Deployment
+from gateway.forwarding import ANTHROPIC_KEY
+from gateway.ledger import QuotaStatus
+from gateway.metrics import read_counts
+from gateway.quota import Quota
+from gateway.runner import Runner
+from gateway.store import Store, ping
+from gateway.vault import Vault
+
+PING_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What is in the store of the deployment as a whole."""
+
+    quota: QuotaStatus
+    counts: Counts
+    started_at: datetime
+
+
+class Health:
+    """Looks, and says what it has seen; safe under threads."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        vault: Vault,
+        runner: Runner,
+        quota: Quota,
+        deployment: Deployment,
+        clock: Callable[[], datetime],
+        environment: str,
+    ) -> None:
+        self._store = store
+        self._quota = quota
+        self._deployment = deployment
+        self._clock = clock
+        self._environment = environment
+        self._checks = Checks(
+            {
+                "store": self._look_into_store,
+                "vault": lambda: vault.get(ANTHROPIC_KEY) is not None,
+                "runner": runner.check,
+            }
+        )
+
+    def figures(self) -> Figures:
+        """Those of now; `StoreUnavailableError`."""
+        return Figures(
+            quota=self._quota.status(self._store, now=self._clock()),
+            counts=read_counts(self._store),
+            started_at=self._deployment.started_at(),
+        )
+
+    def _look_into_store(self) -> Figures:
+        ping(self._store, seconds=PING_SECONDS)
+        return self.figures()
+
+    def body(self, *, brief: bool) -> dict[str, Any]:
+        """The page's object; `brief`, for whoever shows no token: its status alone."""
+        found = self._checks.look()
+        status = status_of(found)
+        if brief:
+            return {"status": status}
+        now = self._clock()
+        body: dict[str, Any] = {
+            "status": status,
+            "timestamp": _iso(now),
+            "uptime": 0,
+            "version": __version__,
+            "environment": self._environment,
+            "components": _components(found),
+        }
+        figures = found["store"].value
+        if isinstance(figures, Figures):
+            body["uptime"] = round((now - figures.started_at).total_seconds() * 1000)
+            body["metrics"] = figures.counts.health_part(active=figures.quota.running)
+            body["quota"] = figures.quota.to_json()
+            body["github"] = {
+                "repositoryCount": 0,
+                "totalWebhooks": figures.counts.webhooks,
+                "lastWebhookAt": _iso(figures.counts.last_webhook_at),
+            }
+        return body
+
+
+def status_of(found: Mapping[str, Outcome]) -> str:
+    """`unhealthy` where nothing can be done, `degraded` where something cannot."""
+    # Without the store no request is served; without runner or vault the logs still can be read.
+    if not found["store"].ok:
+        return "unhealthy"
+    return "healthy" if all(outcome.ok for outcome in found.values()) else "degraded"
+
+
+def _components(found: Mapping[str, Outcome]) -> dict[str, Any]:
+    has_key = found["vault"].value is True
+    return {
+        "durableObjects": _component(found["store"]),
+        "containers": _component(found["runner"]),
+        "githubApp": _configured(is_configured=False),
+        "claudeConfig": {
+            **_configured(is_configured=has_key),
+            **({} if found["vault"].ok else {"message": found["vault"].message}),
+        },
+        "rateLimit": _configured(is_configured=True),
+    }
+
+
+def _component(outcome: Outcome) -> dict[str, Any]:
+    if outcome.ok:
+        return {"status": "operational"}
+    return {"status": "unavailable", "message": outcome.message}
+
+
+def _configured(*, is_configured: bool) -> dict[str, Any]:
+    return {
+        "status": "configured" if is_configured else "not configured",
+        "configured": is_configured,
+    }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00") + "Z"
