@@ -44,8 +44,10 @@ demo: $(INSTALLED)
 dev: $(INSTALLED)
 	@$(BIN)/claude-run dev
 
+# Unit tests first. They and the rest wait more than they compute, hence more processes than cores.
 test: $(INSTALLED)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 3 --dist worksteal tests/unit
+	$(BIN)/pytest --numprocesses 3 --dist worksteal tests/e2e
 
 check: $(INSTALLED)
 	$(BIN)/ruff check

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,16 +35,13 @@ class Folders:
 
 def create(session_id: str, user: User | None) -> Folders:
     """Make them, or raise `CallerError` CONFLICT while the session has a run on this instance."""
-    workspace = ROOT / f"ws-{session_id}"
+    # By the runner and the session, so that what a killed runner left tells whose it was.
+    private = _make(ROOT / f"claude-run-{os.getpid()}-{session_id}", session_id)
     try:
-        workspace.mkdir(mode=0o700)
-    except FileExistsError:
-        raise CallerError(
-            "This session has a run under way on this instance.",
-            code=Code.CONFLICT,
-            details={"field": "resume.sessionId", "sessionId": session_id},
-        ) from None
-    private = Path(tempfile.mkdtemp(prefix="claude-run-", dir=ROOT))
+        workspace = _make(ROOT / f"ws-{session_id}", session_id)
+    except CallerError:
+        private.rmdir()
+        raise
     places = Places(
         workspace=workspace,
         home=private / "home",
@@ -64,6 +60,19 @@ def create(session_id: str, user: User | None) -> Folders:
     return Folders(
         private=private, scratch=scratch, fifo=private / "prompt", places=places, user=user
     )
+
+
+def _make(folder: Path, session_id: str) -> Path:
+    """A new folder that only we can look into."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        raise CallerError(
+            "This session has a run under way on this instance.",
+            code=Code.CONFLICT,
+            details={"field": "resume.sessionId", "sessionId": session_id},
+        ) from None
+    return folder
 
 
 def write_private(path: Path, data: bytes, user: User | None) -> None:

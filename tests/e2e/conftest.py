@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 import servers
-from runner.accounts import FIRST_UID, MAX_USERS
+from leftovers import left_behind
 
 GONE_SECONDS = 10.0
 # The same runner with mechanisms taken out, by name: an attack must succeed against it.
 WEAKENED = Path(__file__).parent.parent / "doubles" / "weakened_runner.py"
-BUNDLED_CLI = "claude_agent_sdk/_bundled/claude"
 
 MakeRunner = Callable[..., servers.Server]
 
@@ -55,23 +54,3 @@ def nothing_left() -> Iterator[None]:
     while (left := left_behind() - before) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left
-
-
-def left_behind() -> set[str]:
-    """Folders of runs, and processes that are Claude Code or belong to a run's user."""
-    found = {
-        str(path) for pattern in ("ws-*", "claude-run-*") for path in Path("/tmp").glob(pattern)
-    }
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            uid = process.stat().st_uid
-            command = (
-                (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            )
-        except OSError:
-            continue
-        if FIRST_UID <= uid < FIRST_UID + MAX_USERS or BUNDLED_CLI in command:
-            found.add(f"{process.name} {command[:200]}")
-    return found

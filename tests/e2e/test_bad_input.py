@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-from conftest import MakeRunner, left_behind
+from conftest import MakeRunner
 
 import servers
 from claude_run.wire import MAX_BODY_BYTES
+from leftovers import left_behind
 from servers import post_run
 
 pytestmark = pytest.mark.e2e

@@ -11,10 +11,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import MakeRunner, left_behind
+from conftest import MakeRunner
 
 import servers
 from claude_run.sse import Decoder
+from leftovers import left_behind
 from servers import Stream, post_run, scenario, use
 
 pytestmark = pytest.mark.e2e
