@@ -1,4 +1,4 @@
-"""When this deployment began: the moment its first instance asked, kept for all of them."""
+"""When this deployment began: the start of its first instance that asked, kept for all of them."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -15,7 +15,7 @@ class Deployment:
 
     def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
         self._store = store
-        self._clock = clock
+        self._here_since = clock()
         self._started_at: datetime | None = None
 
     def started_at(self) -> datetime:
@@ -27,11 +27,10 @@ class Deployment:
     def _read(self) -> datetime:
         found = self._store.get(_PATH)
         if found is None:
-            now = self._clock()
             try:
-                self._store.write([Create(_PATH, {"at": now})])
+                self._store.write([Create(_PATH, {"at": self._here_since})])
             except AlreadyExistsError:
                 return self._read()
-            return now
+            return self._here_since
         moment: datetime = found.data["at"]
         return moment

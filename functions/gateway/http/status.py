@@ -1,4 +1,4 @@
-"""What operators and monitors look at: health, metrics, configuration, the runner."""
+"""What operators, monitors and tools look at: health, metrics, the runner, the description."""
 
 from flask import Flask, Response, g, jsonify
 
@@ -61,3 +61,10 @@ def install(app: Flask, gateway: Gateway) -> None:
         if seen.instance_id is not None:
             answer.headers["X-Instance-Id"] = seen.instance_id
         return answer
+
+    @app.get(routes.OPENAPI)
+    def description() -> Response:
+        # Forty schemas that no other route needs.
+        from gateway.http.openapi import document
+
+        return jsonify(document())
