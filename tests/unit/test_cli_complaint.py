@@ -13,7 +13,7 @@ def test_an_error_names_its_code_what_to_do_and_where_to_look() -> None:
     assert complaint(error) == (
         "claude-run: The run used up its turns. (MAX_TURNS)\n"
         "  Allow more with --max-turns.\n"
-        "  In the runner's log this is request r-1.\n"
+        "  In the server's log this is request r-1.\n"
     )
 
 

@@ -176,7 +176,7 @@ def test_the_receipt_of_a_run_without_a_repository() -> None:
     """Turns, all tokens, cost, seconds; every file is new."""
     show = Show(style=PLAIN)
     show.feed(RESULT)
-    show.feed(changes(None, {"path": "a.txt", "mode": "100644", "content": ""}))
+    show.feed(changes(None, {"path": "a.txt", "mode": "100644", "content": "", "new": True}))
     assert show.receipt(2.04) == (
         "\n2 turns · 20,384 tokens in (20,000 of them cached), 118 out · $0.0839 · 2.0 s\n"
         "1 file changed:\n  + a.txt\n"

@@ -3,7 +3,12 @@
 import io
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from claude_run.cli.ending import Streams
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,9 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> int:
     from claude_run.cli import arguments
-    from claude_run.cli.complaint import usage_complaint
-    from claude_run.cli.run import USAGE, Streams, run
-    from claude_run.errors import CallerError
+    from claude_run.cli.ending import Streams
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -26,17 +29,51 @@ def _main(argv: Sequence[str] | None) -> int:
             stream.reconfigure(errors="replace")
     typed = arguments.parser().parse_args(argv)
     streams = Streams(out=sys.stdout, err=sys.stderr, environ=os.environ)
+    match typed.command:
+        case "run" | "start" | "send":
+            return _with_prompt(typed, streams)
+        case "demo":
+            from claude_run.cli.demo import demo
+
+            return demo(streams, prompt=typed.prompt)
+        case "dev":
+            from claude_run.cli.dev import dev
+
+            return dev(streams)
+    return _with_server(typed, streams)
+
+
+def _with_prompt(typed: Namespace, streams: "Streams") -> int:
+    from claude_run.cli import arguments, follow
+    from claude_run.cli.complaint import usage_complaint
+    from claude_run.cli.ending import USAGE
+    from claude_run.cli.run import run
+    from claude_run.errors import CallerError
+
+    try:
+        order = arguments.order(typed, streams.environ, sys.stdin.buffer)
+    except CallerError as error:
+        streams.err.write(usage_complaint(error))
+        return USAGE
     if typed.command == "run":
-        try:
-            order = arguments.order(typed, os.environ, sys.stdin.buffer)
-        except CallerError as error:
-            sys.stderr.write(usage_complaint(error))
-            return USAGE
         return run(order, streams, as_json=typed.json)
-    if typed.command == "demo":
-        from claude_run.cli.demo import demo
+    if typed.command == "start":
+        return follow.start(order, streams, as_json=typed.json)
+    return follow.send(typed.session, order, streams, as_json=typed.json)
 
-        return demo(streams, prompt=typed.prompt)
-    from claude_run.cli.dev import dev
 
-    return dev(streams)
+def _with_server(typed: Namespace, streams: "Streams") -> int:
+    from claude_run.cli import arguments, follow, look
+
+    url = arguments.base_url(typed, streams.environ)
+    match typed.command:
+        case "tail":
+            after, as_json = typed.after, typed.json
+            return follow.tail(typed.session, url, streams, after=after, as_json=as_json)
+        case "show":
+            return look.show(typed.session, url, streams, as_json=typed.json)
+        case "cancel":
+            return look.cancel(typed.session, url, streams, as_json=typed.json)
+        case "sessions":
+            return look.sessions(url, streams, limit=typed.limit, as_json=typed.json)
+    return look.status(url, streams, as_json=typed.json)

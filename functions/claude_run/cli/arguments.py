@@ -18,7 +18,7 @@ DEFAULT_BASE_URL = "http://127.0.0.1:8080"
 _FIELDS = (
     "system_prompt", "append_system_prompt", "allowed_tools", "disallowed_tools",
     "permission_mode", "max_turns", "model", "fallback_model", "timeout_minutes",
-    "max_budget_usd",
+    "max_budget_usd", "session_id", "detach", "create_pr",
 )  # fmt: skip
 # Secrets come from the environment: an argument is visible to every process of the machine.
 _API_KEY = "CLAUDE_RUN_ANTHROPIC_API_KEY"
@@ -41,35 +41,90 @@ def parser() -> argparse.ArgumentParser:
     """The parser of `claude-run`."""
     top = argparse.ArgumentParser(prog="claude-run", description="Claude Code as a service.")
     top.add_argument("--version", action="version", version=f"claude-run {__version__}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="run|demo|dev")
-    _add_run(commands.add_parser(
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser(
         "run",
         help="run a prompt and show it as it happens",
         description="Run a prompt on a server and show it as it happens.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    ))  # fmt: skip
+    )
+    _add_prompt(run)
+    _add_work(run)
+    _add_agent(run)
+    _add_run_only(run)
+    _add_limits(run)
+    _add_sessions(commands)
     demo = commands.add_parser("demo", help="start everything here, run one prompt, end everything")
     demo.add_argument("prompt", nargs="?", help="default: PROMPT of the environment")
     commands.add_parser("dev", help="start everything here, on PORT (8080), until Ctrl-C")
     return top
 
 
-def _add_run(run: argparse.ArgumentParser) -> None:
-    run.add_argument("prompt", metavar="PROMPT", help="what to do; - reads standard input")
-    run.add_argument("--base-url", metavar="URL", help=f"the server (default: {DEFAULT_BASE_URL})")
-    run.add_argument("--json", action="store_true", help="one JSON line for each event")
-    work = run.add_argument_group("what it works on")
+def _add_sessions(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    start = commands.add_parser("start", help="start a session of a gateway, and follow it")
+    _add_prompt(start)
+    start.add_argument("--session-id", metavar="ID", help="chosen for you, where not given")
+    start.add_argument("--detach", action="store_true", default=None, help="only print its id")
+    start.add_argument(
+        "--create-pr", action="store_true", default=None, help="a pull request of what it changed"
+    )
+    _add_work(start)
+    send = commands.add_parser("send", help="the next message to a session, and what comes of it")
+    send.add_argument("session", metavar="ID")
+    _add_prompt(send)
+    for parser in (start, send):
+        _add_agent(parser)
+        _add_limits(parser)
+    tail = commands.add_parser("tail", help="a session's events from its first on, until it ends")
+    tail.add_argument("session", metavar="ID")
+    tail.add_argument("--after", type=int, default=0, metavar="N", help="only those behind event N")
+    _add_server(tail, each="event")
+    show = commands.add_parser("show", help="how a session stands")
+    cancel = commands.add_parser("cancel", help="stop a session")
+    for parser in (show, cancel):
+        parser.add_argument("session", metavar="ID")
+        _add_server(parser)
+    sessions = commands.add_parser("sessions", help="your sessions, newest first")
+    sessions.add_argument("--limit", type=int, default=20, metavar="N", help="at most (default 20)")
+    _add_server(sessions, each="session")
+    _add_server(commands.add_parser("status", help="how the server is"))
+
+
+def _add_server(parser: argparse.ArgumentParser, *, each: str = "") -> None:
+    where = f"the server (default: {DEFAULT_BASE_URL})"
+    parser.add_argument("--base-url", metavar="URL", help=where)
+    lines = f"one JSON line for each {each}" if each else "as JSON"
+    parser.add_argument("--json", action="store_true", help=lines)
+
+
+def _add_prompt(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("prompt", metavar="PROMPT", help="what to do; - reads standard input")
+    _add_server(parser, each="event")
+
+
+def _add_work(parser: argparse.ArgumentParser) -> None:
+    work = parser.add_argument_group("what it works on")
     work.add_argument("--repo", metavar="OWNER/NAME|URL", help="cloned before Claude Code starts")
     work.add_argument("--branch", help="instead of the default branch")
     work.add_argument("--commit", metavar="SHA", help="this very commit")
-    agent = run.add_argument_group("how it works")
+
+
+def _add_agent(parser: argparse.ArgumentParser) -> None:
+    agent = parser.add_argument_group("how it works")
     agent.add_argument("--model")
+    agent.add_argument("--append-system-prompt", metavar="TEXT", help="added to Claude Code's own")
+
+
+def _add_run_only(parser: argparse.ArgumentParser) -> None:
+    agent = parser.add_argument_group("how it works, in more detail")
     agent.add_argument("--fallback-model", metavar="MODEL")
     agent.add_argument("--system-prompt", metavar="TEXT", help="replaces Claude Code's own")
-    agent.add_argument("--append-system-prompt", metavar="TEXT", help="is added to it")
     agent.add_argument("--mcp-config", metavar="FILE", help="MCP servers, as Claude Code has them")
-    allowed = run.add_argument_group("what it may do")
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    allowed = parser.add_argument_group("what it may do")
     examples = {"--allowed-tools": 'Read,Edit,"Bash(git *)"', "--disallowed-tools": "WebFetch"}
     for option, example in examples.items():
         allowed.add_argument(option, metavar="TOOLS", type=_tools, help=f"such as {example}")
@@ -80,19 +135,28 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     allowed.add_argument("--max-budget-usd", type=float, metavar="USD")
 
 
+def base_url(typed: argparse.Namespace, environ: Mapping[str, str]) -> str:
+    """The server: the option's, the environment's, or this machine's."""
+    return typed.base_url or environ.get("CLAUDE_RUN_URL") or DEFAULT_BASE_URL
+
+
 def order(typed: argparse.Namespace, environ: Mapping[str, str], stdin: BinaryIO) -> Order:
-    """The order, or `CallerError` for what cannot be one."""
-    options = {name: given for name in _FIELDS if (given := getattr(typed, name)) is not None}
-    if repository := _repository(typed):
+    """The order of `run`, `start` or `send`, or `CallerError` for what cannot be one."""
+    given = vars(typed)
+    options = {name: given[name] for name in _FIELDS if given.get(name) is not None}
+    repository = _repository(given)
+    if repository:
         options["repository"] = repository
-        if token := environ.get(_GITHUB_TOKEN):
-            options["github_token"] = token
+    # A session that is sent to has its repository from its start.
+    cloned = bool(repository) or typed.command == "send"
+    if cloned and (token := environ.get(_GITHUB_TOKEN)):
+        options["github_token"] = token
     if key := environ.get(_API_KEY):
         options["anthropic_api_key"] = key
-    if typed.mcp_config is not None:
+    if given.get("mcp_config") is not None:
         options["mcp_config_json"] = _mcp_config(Path(typed.mcp_config))
     return Order(
-        base_url=typed.base_url or environ.get("CLAUDE_RUN_URL") or DEFAULT_BASE_URL,
+        base_url=base_url(typed, environ),
         prompt=_standard_input(stdin) if typed.prompt == "-" else typed.prompt,
         options=options,
     )
@@ -102,13 +166,14 @@ def _tools(text: str) -> list[str]:
     return [rule.strip() for rule in _BETWEEN_TOOLS.split(text) if rule.strip()]
 
 
-def _repository(typed: argparse.Namespace) -> dict[str, str]:
-    if typed.repo is None:
-        if typed.branch is not None or typed.commit is not None:
+def _repository(given: Mapping[str, Any]) -> dict[str, str]:
+    repo, branch, commit = (given.get(name) for name in ("repo", "branch", "commit"))
+    if repo is None:
+        if branch is not None or commit is not None:
             raise CallerError("--branch and --commit need --repo")
         return {}
-    where = "url" if "://" in typed.repo else "name"
-    wanted = {where: typed.repo, "branch": typed.branch, "commit": typed.commit}
+    where = "url" if "://" in repo else "name"
+    wanted = {where: repo, "branch": branch, "commit": commit}
     return {name: given for name, given in wanted.items() if given is not None}
 
 

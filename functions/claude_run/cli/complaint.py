@@ -5,7 +5,8 @@ from claude_run.errors import ClaudeRunError, Code
 
 MAX_MESSAGE = 600
 
-_ADVICE = {
+# Of a run; a session's is below.
+_RUN_ADVICE = {
     Code.UNAVAILABLE: "`make dev` starts a runner here; --base-url names another.",
     Code.NO_CREDENTIAL: "Start the runner with ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN, "
     "or send a key of your own in CLAUDE_RUN_ANTHROPIC_API_KEY.",
@@ -23,6 +24,19 @@ _ADVICE = {
     Code.AGENT_FAILED: "The runner's log says more.",
     Code.INTERNAL_ERROR: "The runner's log says more.",
 }
+_SESSION_ADVICE = _RUN_ADVICE | {
+    Code.UNAVAILABLE: "--base-url names another gateway.",
+    Code.NO_CREDENTIAL: "Store a key in the gateway's vault, or send one of your own in "
+    "CLAUDE_RUN_ANTHROPIC_API_KEY.",
+    Code.NOT_FOUND: "`claude-run sessions` lists yours. Is --base-url the address of a gateway?",
+    Code.CONFLICT: "Wait for it with `claude-run tail ID`, or end it with `claude-run cancel ID`.",
+    Code.UPSTREAM_AUTH: "The key in the gateway's vault, or the one that you sent, is not valid.",
+    Code.INTERRUPTED: "What it did is kept: `claude-run show ID` tells how it stands, "
+    "`claude-run send ID …` goes on.",
+    Code.SHUTDOWN: "What it did is kept: `claude-run send ID …` goes on.",
+    Code.AGENT_FAILED: "The server's log says more.",
+    Code.INTERNAL_ERROR: "The server's log says more.",
+}
 
 
 # How the user of the command line calls what the request has another name for.
@@ -35,6 +49,7 @@ _OPTIONS = {
     "repository.commit": "--commit",
     "github_token": "CLAUDE_RUN_GITHUB_TOKEN",
     "anthropic_api_key": "CLAUDE_RUN_ANTHROPIC_API_KEY",
+    "session_id": "--session-id",
 }
 
 
@@ -48,13 +63,13 @@ def usage_complaint(error: ClaudeRunError) -> str:
     return f"claude-run: {one_line(said, MAX_MESSAGE)}\n"
 
 
-def complaint(error: ClaudeRunError, *, request_id: str | None = None) -> str:
+def complaint(error: ClaudeRunError, *, of_session: bool = False) -> str:
     """The lines for standard error."""
     said = one_line(error.message, MAX_MESSAGE)
     code = error.details.get("code") or error.code
     lines = [f"claude-run: {said} ({one_line(str(code), 40)})"]
-    if advice := _ADVICE.get(error.code):
+    if advice := (_SESSION_ADVICE if of_session else _RUN_ADVICE).get(error.code):
         lines.append(f"  {advice}")
-    if known := error.request_id or request_id:
-        lines.append(f"  In the runner's log this is request {one_line(known, 80)}.")
+    if error.request_id:
+        lines.append(f"  In the server's log this is request {one_line(error.request_id, 80)}.")
     return "".join(f"{line}\n" for line in lines)

@@ -1,4 +1,4 @@
-"""A run as a program reads it: one JSON line for each event. Pure."""
+"""A run or a session as a program reads it: one JSON line for each event. Pure."""
 
 import json
 from typing import Any
@@ -13,6 +13,7 @@ from claude_run.events import (
     UnknownEvent,
     WarningEvent,
 )
+from claude_run.session_events import SessionEvent
 from claude_run.wire import Wire
 
 
@@ -22,7 +23,20 @@ def json_line(event: RunEvent) -> str:
     ASCII carries everything through every locale, and escapes what a terminal would obey.
     """
     name, data = _parts(event)
-    return json.dumps({"event": name, "data": data}, separators=(",", ":")) + "\n"
+    return _line({"event": name, "data": data})
+
+
+def session_line(event: SessionEvent) -> str:
+    """The same of a session, and `id`, from which one can go on."""
+    try:
+        data: Any = json.loads(event.raw)
+    except (ValueError, RecursionError):
+        data = event.raw  # of an event that this version does not know
+    return _line({"event": event.name, "id": event.id, "data": data})
+
+
+def _line(value: dict[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":")) + "\n"
 
 
 def _parts(event: RunEvent) -> tuple[str, Any]:  # noqa: PLR0911 - a table, one row an event

@@ -1,6 +1,6 @@
 """What a run came to: turns, tokens, cost, seconds, files. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,16 +24,36 @@ class Tally:
 
     def text(self, *, seconds: float, style: Style) -> str:
         """The lines of the receipt."""
-        figures = [*_figures(self.result or {}), f"{seconds:.1f} s"]
-        lines = [style.quiet(" · ".join(figures)), *_files(self.changes, style)]
-        return "".join(f"{line}\n" for line in lines)
+        files = None if self.changes is None else [_file(change) for change in self.changes.files]
+        return receipt(_figures(self.result or {}), files, seconds=seconds, style=style)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedFile:
+    """A file's path, and `+` new, `-` gone, `~` changed."""
+
+    mark: str
+    path: str
+
+
+def receipt(
+    figures: Sequence[str],
+    files: Sequence[ChangedFile] | None,
+    *,
+    seconds: float | None,
+    style: Style,
+) -> str:
+    """The lines of a receipt; without `files` these are not known."""
+    waited = [] if seconds is None else [f"{seconds:.1f} s"]
+    lines = [style.quiet(" · ".join([*figures, *waited])), *_files(files, style)]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _figures(result: Mapping[str, Any]) -> list[str]:
     figures = []
     turns, usage, cost = (result.get(key) for key in ("num_turns", "usage", "total_cost_usd"))
     if isinstance(turns, int):
-        figures.append(_count(turns, "turn"))
+        figures.append(count(turns, "turn"))
     if isinstance(usage, dict):
         figures.append(_tokens(usage))
     if isinstance(cost, int | float):
@@ -45,7 +65,12 @@ def _tokens(usage: Mapping[str, Any]) -> str:
     cached = [_number(usage, key) for key in _CACHE]
     tokens_in = _number(usage, "input_tokens") + sum(cached)
     kept = f" ({cached[0]:,} of them cached)" if cached[0] else ""
-    return f"{tokens_in:,} tokens in{kept}, {_number(usage, 'output_tokens'):,} out"
+    return spoken_tokens(tokens_in, _number(usage, "output_tokens"), kept=kept)
+
+
+def spoken_tokens(tokens_in: int, tokens_out: int, *, kept: str = "") -> str:
+    """Both figures, as a receipt has them."""
+    return f"{tokens_in:,} tokens in{kept}, {tokens_out:,} out"
 
 
 def _number(usage: Mapping[str, Any], key: str) -> int:
@@ -53,24 +78,28 @@ def _number(usage: Mapping[str, Any], key: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _files(changes: Changes | None, style: Style) -> list[str]:
-    if changes is None:
+def _files(files: Sequence[ChangedFile] | None, style: Style) -> list[str]:
+    if files is None:
         return [style.quiet("the files that changed are not known")]
-    if not changes.files:
+    if not files:
         return [style.quiet("no files changed")]
-    shown = [_file(change, style) for change in changes.files[:MAX_FILES_SHOWN]]
-    hidden = len(changes.files) - len(shown)
+    shown = [_line(file, style) for file in files[:MAX_FILES_SHOWN]]
+    hidden = len(files) - len(shown)
     more = [style.quiet(f"  … and {hidden:,} more")] if hidden else []
-    return [style.quiet(f"{_count(len(changes.files), 'file')} changed:"), *shown, *more]
+    return [style.quiet(f"{count(len(files), 'file')} changed:"), *shown, *more]
 
 
-def _file(change: FileChange, style: Style) -> str:
-    """`+` new, `-` gone, `~` changed."""
-    name = one_line(change.raw_path.decode("utf-8", "surrogateescape"), MAX_NAME)
-    if change.deleted:
-        return style.removed(f"  - {name}")
-    return style.added(f"  + {name}") if change.new else style.changed(f"  ~ {name}")
+def _file(change: FileChange) -> ChangedFile:
+    mark = "-" if change.deleted else "+" if change.new else "~"
+    return ChangedFile(mark, change.raw_path.decode("utf-8", "surrogateescape"))
 
 
-def _count(number: int, noun: str) -> str:
+def _line(file: ChangedFile, style: Style) -> str:
+    line = f"  {file.mark} {one_line(file.path, MAX_NAME)}"
+    colour = {"-": style.removed, "+": style.added}.get(file.mark, style.changed)
+    return colour(line)
+
+
+def count(number: int, noun: str) -> str:
+    """As it is said: 1 file, 2 files."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from claude_run.cli.plain import one_line, plain
+from claude_run.cli.page import Page
+from claude_run.cli.plain import one_line
 from claude_run.cli.receipt import Tally
 from claude_run.cli.style import Style
 from claude_run.events import (
@@ -14,13 +15,6 @@ from claude_run.events import (
     RunEvent,
     WarningEvent,
 )
-
-MAX_SUMMARY = 100
-# Of a tool's input the one thing that says what it does, in the order of preference.
-_TELLING = (
-    "file_path", "notebook_path", "command", "pattern", "path", "url", "query", "subject",
-    "description", "prompt", "skill",
-)  # fmt: skip
 
 
 class Show:
@@ -33,9 +27,7 @@ class Show:
     def __init__(self, *, style: Style, cloning: str | None = None) -> None:
         self.tally = Tally()
         self.error: ErrorEvent | None = None
-        self._style = style
-        self._waiting_for = f"cloning {one_line(cloning, 60)}" if cloning else "starting"
-        self._fresh_line = True
+        self._page = Page(style, waiting_for=first_wait(cloning))
         self._workspace = ""
         # The message whose words came in deltas; its whole text follows and is not said again.
         self._streamed: object = None
@@ -43,7 +35,7 @@ class Show:
     @property
     def waiting_for(self) -> str | None:
         """What happens now, where the line is free to say so."""
-        return self._waiting_for if self._fresh_line else None
+        return self._page.waiting_for
 
     def feed(self, event: RunEvent) -> str:
         """The text of an event."""
@@ -51,51 +43,50 @@ class Show:
             case MessageEvent(data=data):
                 return self._message(data)
             case WarningEvent(code=code, message=message):
-                line = f"! {one_line(message, 300)} ({one_line(code, 40)})"
-                return self._line(self._style.changed(line))
+                return self._page.notice(message, code)
             case ChangesEvent(changes=changes):
                 self.tally.changes = changes
             case ErrorEvent():
                 self.error = event
             case DoneEvent():
-                return self._finish_line()
+                return self._page.finish_line()
         return ""
 
     def receipt(self, seconds: float) -> str:
         """The end of the show; `seconds` are what the caller has waited."""
-        return f"\n{self.tally.text(seconds=seconds, style=self._style)}"
+        return f"\n{self.tally.text(seconds=seconds, style=self._page.style)}"
 
     def _message(self, data: Mapping[str, Any]) -> str:
         match data:
             case {"type": "system", "subtype": "init"}:
                 cwd = data.get("cwd")
                 self._workspace = f"{cwd}/" if isinstance(cwd, str) else ""
-                self._waiting_for = "waiting for the model"
+                self._page.wait_for("waiting for the model")
             case {"type": "stream_event", "event": dict(event)}:
                 # A subagent's words are its own; what it does is seen in its tools.
                 return "" if data.get("parent_tool_use_id") else self._stream(event)
             case {"type": "assistant", "message": {"content": list(content), **message}}:
                 return self._assistant(content, message.get("id"), data.get("parent_tool_use_id"))
             case {"type": "user", "message": {"content": list(content)}}:
-                self._waiting_for = "waiting for the model"
+                self._page.wait_for("waiting for the model")
                 return "".join(self._refusals(content))
             case {"type": "result"}:
                 self.tally.result = data
-                self._waiting_for = "collecting the files"
+                self._page.wait_for("collecting the files")
         return ""
 
     def _stream(self, event: Mapping[str, Any]) -> str:
         match event:
             case {"type": "message_start", "message": {"id": str(message)}}:
                 self._streamed = message
-                return self._finish_line()
+                return self._page.finish_line()
             case {
                 "type": "content_block_delta",
                 "delta": {"type": "text_delta", "text": str(text)},
             }:
-                return self._words(text)
+                return self._page.words(text)
             case {"type": "content_block_start", "content_block": {"type": "thinking"}}:
-                self._waiting_for = "thinking"
+                self._page.wait_for("thinking")
         return ""
 
     def _assistant(self, content: Sequence[object], message: object, parent: object) -> str:
@@ -105,39 +96,25 @@ class Show:
                 case {"type": "text", "text": str(text)} if (
                     not parent and message != self._streamed
                 ):
-                    shown.append(self._finish_line() + self._words(text))
+                    shown.append(self._page.finish_line() + self._page.words(text))
                 case {"type": "tool_use", "name": str(name), "input": dict(given)}:
                     shown.append(self._tool(name, given, indent="    " if parent else "  "))
         return "".join(shown)
 
     def _tool(self, name: str, given: Mapping[str, object], indent: str) -> str:
-        self._waiting_for = f"running {one_line(name, 40)}"
-        texts = (given.get(key) for key in _TELLING)
-        telling = next((text for text in texts if isinstance(text, str) and text), "")
-        if self._workspace:
-            telling = telling[:4096].replace(self._workspace, "")
-        line = f"{indent}▸ {one_line(name, 60)} {one_line(telling, MAX_SUMMARY)}"
-        return self._line(self._style.quiet(line.rstrip()))
+        return self._page.tool(name, given, indent=indent, workspace=self._workspace)
 
     def _refusals(self, content: Sequence[object]) -> Iterator[str]:
         for block in content:
             match block:
                 case {"type": "tool_result", "is_error": True, "content": said}:
                     text = said if isinstance(said, str) else _first_text(said)
-                    yield self._line(self._style.removed(f"    ✗ {one_line(text, MAX_SUMMARY)}"))
+                    yield self._page.refusal(text)
 
-    def _words(self, text: str) -> str:
-        safe = plain(text)
-        if safe:
-            self._fresh_line = safe.endswith("\n")
-        return safe
 
-    def _line(self, line: str) -> str:
-        return f"{self._finish_line()}{line}\n"
-
-    def _finish_line(self) -> str:
-        unfinished, self._fresh_line = not self._fresh_line, True
-        return "\n" if unfinished else ""
+def first_wait(cloning: str | None) -> str:
+    """What happens before the first event."""
+    return f"cloning {one_line(cloning, 60)}" if cloning else "starting"
 
 
 def _first_text(content: object) -> str:
