@@ -202,19 +202,35 @@ class AgentProcess(Transport):
         if process is None:
             return
         if process.returncode is None:
+            # Not `send_signal`: it asks for the exit status first, and takes it from asyncio, which
+            # then reports 255.
             with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
+                os.kill(process.pid, signal.SIGTERM)
         try:
             await asyncio.wait_for(process.wait(), GRACE_SECONDS + LAUNCHER_GRACE_SECONDS)
         except TimeoutError:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
+            await self._sweep()
         self.exit_status = process.returncode
         if self._stderr_task is not None:
             # The pipe can outlive the process only in hands that the launcher has just killed.
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stderr_task, GRACE_SECONDS)
+
+    async def _sweep(self) -> None:
+        """In the place of a launcher that did not come to its end: nothing of the user survives."""
+        user = self.invocation.user
+        if user is None:
+            return
+        sweeper = await asyncio.create_subprocess_exec(
+            *_launch(), json.dumps({"uid": user.uid, "gid": user.gid})
+        )
+        try:
+            await asyncio.wait_for(sweeper.wait(), LAUNCHER_GRACE_SECONDS)
+        except TimeoutError:
+            log.error("processes of a run could not be ended", uid=user.uid)
 
     async def _read_stderr(self, process: asyncio.subprocess.Process) -> None:
         if process.stderr is None:
@@ -234,13 +250,14 @@ class AgentProcess(Transport):
             "grace": GRACE_SECONDS,
         }
         return [
-            sys.executable,
-            "-I",
-            "-S",
-            str(LAUNCHER),
+            *_launch(),
             json.dumps(spec),
             *command_line(self.invocation.options, self.invocation.cli),
         ]
+
+
+def _launch() -> list[str]:
+    return [sys.executable, "-I", "-S", str(LAUNCHER)]
 
 
 def process_limit(invocation: Invocation) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -113,7 +114,8 @@ async def _du(paths: Sequence[Path], unit: str) -> int:
         return 0
     finally:
         if process.returncode is None:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
             await process.wait()
     total = printed.splitlines()[-1:]
     return int(total[0].split()[0]) if total else 0

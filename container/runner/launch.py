@@ -10,6 +10,8 @@ SPEC is one JSON object made by the runner, nothing of a caller's in it:
 `file_bytes` (limits), `grace` (seconds between SIGTERM and SIGKILL). Standard streams and
 environment are the agent's.
 
+With `uid` and `gid` alone, and no CLI, it only ends all that this user still has.
+
 Exit status: the agent's, 128 + n when a signal n ended it, 70 when it could not be started.
 It imports nothing of ours: with `-I -S` it is up in some 20 ms.
 """
@@ -42,6 +44,9 @@ def main(arguments: list[str]) -> NoReturn:
     """Run the command as SPEC says, clean up after it, exit as it did."""
     spec: dict[str, Any] = json.loads(arguments[0])
     command = arguments[1:]
+    if not command:
+        kill_everything(spec["uid"], spec["gid"])
+        os._exit(0)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != spec["parent"]:

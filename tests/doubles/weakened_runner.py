@@ -126,9 +126,17 @@ def few_processes() -> None:
     _put(runs, Limits=partial(Limits, processes=FEW_PROCESSES))
 
 
+_CLEANING = '    kill_everything(spec["uid"], spec["gid"])\n    os._exit(status)'
+
+
 def no_sweep() -> None:
     """The launcher leaves alone what outlives the agent."""
-    _relaunch({'kill_everything(spec["uid"], spec["gid"])': "pass"})
+    _relaunch({_CLEANING: "    os._exit(status)"})
+
+
+def stuck_launcher() -> None:
+    """The launcher hangs before it has cleaned up."""
+    _relaunch({_CLEANING: "    time.sleep(60)"})
 
 
 def no_removal() -> None:
@@ -156,7 +164,7 @@ WEAKNESSES: Mapping[str, Callable[[], None]] = {
     weakness.__name__.replace("_", "-"): weakness
     for weakness in (
         shared_user, readable, laptop, inherited_environment, obedient, unnamed_tools,
-        small_disk, no_disk_watch, few_processes, no_sweep, no_removal,
+        small_disk, no_disk_watch, few_processes, no_sweep, stuck_launcher, no_removal,
         local_callers,
     )
 }  # fmt: skip

@@ -170,6 +170,16 @@ def test_no_process_outlives_its_run(
     assert (survivors == []) is defended
 
 
+@own_users
+@pytest.mark.root
+def test_no_process_outlives_its_run_when_its_launcher_hangs(make_runner: MakeRunner) -> None:
+    """The runner does not wait for it for ever, and ends what is left itself."""
+    begin = time.monotonic()
+    run_script(make_runner(weak=["stuck-launcher"]), DAEMON)
+    assert daemons() == []
+    assert time.monotonic() - begin < 30
+
+
 def daemons() -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
