@@ -1,0 +1,56 @@
+"""The gateway's application inside a test: real routes, a real SQLite store, no server."""
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flask.testing import FlaskClient
+
+from gateway.http.app import create_app
+from gateway.http.routes import ROUTES
+from gateway.opening import open_gateway
+from gateway.service import Gateway
+from gateway.settings import Settings
+from gateway.store import StoreUnavailableError
+
+# Nobody listens on port 1: the runner cannot be reached.
+NO_RUNNER = "http://127.0.0.1:1"
+IAM = {"K_SERVICE": "api", "AUTH": "iam"}
+
+
+@contextmanager
+def open_app(folder: Path, **environ: str) -> Iterator[tuple[FlaskClient, Gateway]]:
+    """A client of the application, and what is behind it."""
+    known = {
+        "RUNNER_URL": NO_RUNNER,
+        "STORE_URL": f"sqlite://{folder}/gateway.db",
+        "VAULT_URL": f"file://{folder}/vault",
+    }
+    settings = Settings.from_environ(known | environ, loopback=True)
+    gateway = open_gateway(settings, routes=ROUTES)
+    try:
+        with create_app(gateway).test_client() as client:
+            yield client, gateway
+    finally:
+        gateway.drain()
+        gateway.store.close()
+
+
+def token(sub: str, **claims: object) -> dict[str, str]:
+    """The header of a token as IAM passes it on: verified, and its signature removed."""
+    parts = [{"alg": "RS256"}, {"sub": sub, **claims}]
+    texts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode() for part in parts]
+    joined = ".".join(text.rstrip("=") for text in texts)
+    return {"Authorization": f"Bearer {joined}.SIGNATURE_REMOVED_BY_GOOGLE"}
+
+
+class NoStore:
+    """A store that never answers."""
+
+    def _refuse(self, *_arguments: object, **_options: object) -> Any:  # noqa: ANN401 - never
+        raise StoreUnavailableError("nobody is there")
+
+    get = query = write = transact = close = _refuse
