@@ -31,9 +31,17 @@ def free_port() -> int:
 
 
 def address(program: Program) -> str:
-    """The runner's, once `dev` is ready."""
+    """The gateway's, once `dev` is ready."""
     program.until("Ctrl-C ends everything")
-    return program.text.partition("\n  runner  ")[2].partition("\n")[0]
+    return program.text.partition("\n  gateway ")[2].partition("\n")[0]
+
+
+def state_folder(program: Program) -> Path:
+    """Where the gateway keeps what it stores, as it was told."""
+    gateway = next(p for p, c in program.children().items() if "functions_framework" in c)
+    variables = Path(f"/proc/{gateway}/environ").read_bytes().split(b"\0")
+    [store] = [v.decode() for v in variables if v.startswith(b"STORE_URL=")]
+    return Path(store.partition("sqlite://")[2]).parent
 
 
 def test_a_demo_shows_a_run_and_leaves_nothing() -> None:
@@ -41,15 +49,20 @@ def test_a_demo_shows_a_run_and_leaves_nothing() -> None:
     with running("demo", PROMPT='Greet $USER; say "hi"') as program:
         program.until("Hello!")
         started = program.children()
+        folder = state_folder(program)
+        assert (folder / "gateway.db").exists()
+        assert folder.stat().st_mode & 0o077 == 0
         assert program.process.wait(60) == 0
     assert program.text.startswith("The scripted model answers: neither ANTHROPIC_API_KEY nor ")
     assert '\n> Greet $USER; say "hi"\n' in program.text
     assert "  ▸ Write scripted-model-1.md\n" in program.text
-    assert "\n2 turns · " in program.text
+    assert " tokens in, " in program.text
+    assert "session " not in program.text  # it is gone: nobody can go on with it
     assert "1 file changed:\n  + scripted-model-1.md\nNothing was billed" in program.text
     assert "\x1b" not in program.text
-    assert len(started) >= 3
+    assert len(started) >= 5  # model, runner, Claude Code, the gateway and its worker
     assert still_there(started) == {}
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize(("sig", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -58,12 +71,14 @@ def test_a_demo_that_is_stopped_leaves_nothing(sig: signal.Signals, status: int)
     with running("demo", SLOW) as program:
         program.until("\n\nword word")
         started = program.children()
+        folder = state_folder(program)
         ended, seconds = program.end(sig)
     assert ended == status
     assert seconds < 10
     assert "Traceback" not in program.text
     assert [command for command in started.values() if "claude" in command]
     assert still_there(started) == {}
+    assert not folder.exists()
 
 
 def test_a_demo_stopped_while_it_starts_leaves_nothing() -> None:
@@ -86,28 +101,38 @@ def test_a_demo_that_fails_says_why() -> None:
     assert "billed" not in done.stdout
 
 
-def test_dev_stays_until_ctrl_c() -> None:
-    """It says where everything is and how to try it; its example works; then all of it ends."""
+def test_dev_stays_until_ctrl_c(tmp_path: Path) -> None:
+    """It says where everything is and how to try it; it works; then all of it ends.
+
+    But what sessions have left, which the next start finds.
+    """
     port = free_port()
-    with running("dev", PORT=str(port)) as program:
+    with running("dev", PORT=str(port), CLAUDE_RUN_HOME=str(tmp_path / "home")) as program:
         url = address(program)
         assert url == f"http://127.0.0.1:{port}"
         assert f"curl -N {url}/run" in program.text
         with Client(url) as client, client.run("Hi") as events:
             assert [type(event).__name__ for event in events][-1] == "DoneEvent"
+        with Client(url) as client:
+            session = client.interactive.start("Hi")
+            assert [event.name for event in session.stream()][-1] == "complete"
         program.until('runner | {"')
         started = program.children()
         status, seconds = program.end(signal.SIGINT)
     assert status == 0
     assert seconds < 10
     assert "Traceback" not in program.text
-    assert len(started) == 2
+    assert len(started) == 4
     assert still_there(started) == {}
+    with running("dev", PORT="0", CLAUDE_RUN_HOME=str(tmp_path / "home")) as program:
+        with Client(address(program)) as client:
+            assert [status.session_id for status in client.interactive.list()] == [session.id]
+        program.end(signal.SIGINT)
 
 
-def test_dev_ends_when_one_of_its_services_does() -> None:
+def test_dev_ends_when_one_of_its_services_does(tmp_path: Path) -> None:
     """Status 1, which one it was, and the others are ended."""
-    with running("dev", PORT="0") as program:
+    with running("dev", PORT="0", CLAUDE_RUN_HOME=str(tmp_path)) as program:
         address(program)
         started = program.children()
         [model] = [pid for pid, command in started.items() if "runner.scripted" in command]
@@ -138,10 +163,11 @@ def test_dev_on_a_port_that_is_none_says_so(port: str) -> None:
     assert done.stderr == "claude-run: PORT must be a number from 0 to 65535\n"
 
 
-def test_a_key_reaches_the_runner_and_nothing_else(model: servers.Server) -> None:
+def test_a_key_reaches_the_runner_and_nothing_else(model: servers.Server, tmp_path: Path) -> None:
     """With a key no scripted model starts; the key is on no command line and in no output."""
     key = f"{PLANTED_KEY}-dev"
-    with running("dev", PORT="0", ANTHROPIC_API_KEY=key, ANTHROPIC_BASE_URL=model.url) as program:
+    settings = {"ANTHROPIC_API_KEY": key, "ANTHROPIC_BASE_URL": model.url}
+    with running("dev", PORT="0", CLAUDE_RUN_HOME=str(tmp_path), **settings) as program:
         url = address(program)
         assert "The real model answers, with the key in ANTHROPIC_API_KEY." in program.text
         with Client(url) as client, client.run(SLOW) as events:
@@ -150,6 +176,10 @@ def test_a_key_reaches_the_runner_and_nothing_else(model: servers.Server) -> Non
         assert [command for command in started.values() if "claude" in command]
         assert not [command for command in started.values() if "runner.scripted" in command]
         assert not [command for command in started.values() if key in command]
+        gateways = [p for p, c in started.items() if "functions_framework" in c]
+        assert len(gateways) == 2
+        for pid in gateways:
+            assert key.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
         program.end(signal.SIGINT)
     assert key not in program.text
     # The model saw it: the runner had it, and its broker presented it.

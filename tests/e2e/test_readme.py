@@ -94,19 +94,20 @@ def alike(text: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("made")
-def test_make_dev_stays_until_ctrl_c() -> None:
+def test_make_dev_stays_until_ctrl_c(tmp_path: Path) -> None:
     """Ctrl-C reaches make and what it started, and everything ends."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with running("dev", program=["make"], PORT=str(port)) as program:
+    home = str(tmp_path)
+    with running("dev", program=["make"], PORT=str(port), CLAUDE_RUN_HOME=home) as program:
         program.until("Ctrl-C ends everything")
         started = program.children()
         interrupt(program)
         program.process.wait(WAIT_SECONDS)
     assert f"http://127.0.0.1:{port}/run" in program.text
     assert "Traceback" not in program.text
-    assert len(started) == 3
+    assert len(started) == 5
     assert still_there(started) == {}
 
 

@@ -1,8 +1,13 @@
-"""`claude-run demo`: start everything here, run one prompt, end everything."""
+"""`claude-run demo`: start everything here, run one session, end everything."""
 
+import tempfile
+from pathlib import Path
+
+from claude_run.cli import follow
+from claude_run.cli.ending import FAILED, Streams
 from claude_run.cli.machine import missing_parts, show_failure, show_log, which_model
 from claude_run.cli.plain import one_line
-from claude_run.cli.run import FAILED, Order, Streams, run
+from claude_run.cli.run import Order
 from claude_run.cli.style import style_for
 from claude_run.local.services import has_key, services
 from claude_run.local.stack import Interrupted, Stack, StackError
@@ -20,13 +25,18 @@ def demo(streams: Streams, *, prompt: str | None) -> int:
     style = style_for(terminal=streams.out.isatty(), environ=environ)
     streams.out.write(f"{which_model(environ)}\n{style.quiet(f'> {one_line(wanted, 200)}')}\n\n")
     streams.out.flush()
-    with Stack(services(environ, port=0), environ) as stack:
+    with (
+        tempfile.TemporaryDirectory(prefix="claude-run-demo-") as state,
+        Stack(services(environ, port=0, state=Path(state)), environ) as stack,
+    ):
         try:
             stack.start()
             with stack.interruptible():
-                status = run(Order(base_url=stack.addresses["runner"], prompt=wanted), streams)
+                order = Order(base_url=stack.addresses["gateway"], prompt=wanted)
+                status = follow.start(order, streams, stays=False)
             if status == FAILED:
-                show_log(stack.last_lines("runner"), streams)
+                for name in ("runner", "gateway"):
+                    show_log(stack.last_lines(name), streams)
         except StackError as error:
             show_failure(error, streams)
             return FAILED

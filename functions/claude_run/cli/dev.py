@@ -4,15 +4,19 @@ import shlex
 import socket
 import sys
 import threading
+from collections.abc import Mapping
+from pathlib import Path
 
+from claude_run.cli.ending import FAILED, USAGE, Streams
 from claude_run.cli.machine import missing_parts, show_failure, which_model
 from claude_run.cli.plain import plain
-from claude_run.cli.run import FAILED, USAGE, Streams
 from claude_run.cli.style import style_for
 from claude_run.local.services import services
 from claude_run.local.stack import Interrupted, Stack, StackError
 
 DEFAULT_PORT = "8080"
+# In the home directory: what sessions and the vault keep from one start to the next.
+DEFAULT_FOLDER = ".claude-run"
 
 _READY = """\
 
@@ -20,8 +24,8 @@ _READY = """\
 
 Try it from another terminal:
 
-  curl -N {runner}/run -H 'Content-Type: application/json' -d '{{"prompt": "Say hello"}}'
-  {ourselves} run --base-url {runner} "Say hello"
+  curl -N {gateway}/run -H 'Content-Type: application/json' -d '{{"prompt": "Say hello"}}'
+  {ourselves} run --base-url {gateway} "Say hello"
 
 Ctrl-C ends everything.
 
@@ -49,16 +53,17 @@ def _stay(streams: Streams, port: int) -> int:
 
     def log(name: str, line: str) -> None:
         with writing:
-            streams.err.write(f"{style.quiet(f'{name:>6} |')} {plain(line)}\n")
+            streams.err.write(f"{style.quiet(f'{name:>7} |')} {plain(line)}\n")
             streams.err.flush()
 
-    with Stack(services(streams.environ, port=port), streams.environ) as stack:
+    started = services(streams.environ, port=port, state=_folder(streams.environ))
+    with Stack(started, streams.environ) as stack:
         try:
             stack.start(log)
             rows = [f"  {name:<7} {address}" for name, address in stack.addresses.items()]
             text = _READY.format(
                 addresses="\n".join(rows),
-                runner=stack.addresses["runner"],
+                gateway=stack.addresses["gateway"],
                 ourselves=shlex.quote(sys.argv[0]),
             )
             with writing:
@@ -75,9 +80,14 @@ def _stay(streams: Streams, port: int) -> int:
     return 0
 
 
+def _folder(environ: Mapping[str, str]) -> Path:
+    named = environ.get("CLAUDE_RUN_HOME")
+    return Path(named).absolute() if named else Path.home() / DEFAULT_FOLDER
+
+
 def _taken(port: int) -> str | None:
     with socket.socket() as probe:
-        # As the runner binds: what only lingers from an earlier one is no hindrance.
+        # As the gateway binds: what only lingers from an earlier one is no hindrance.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

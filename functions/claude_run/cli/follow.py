@@ -33,18 +33,24 @@ class _View:
     prompts: bool = False
     after: int | None = None
     timed: bool = True
+    stays: bool = True
     session: Session | None = field(default=None)
 
     def left(self) -> str:
         """What is said after Ctrl-C."""
         if self.session is None:
             return "stopped."
+        if not self.stays:
+            return "stopped; the session is ended."
         return _LEFT.format(id=self.session.id, after=self.session.last_event_id)
 
 
-def start(order: Order, streams: Streams, *, as_json: bool) -> int:
-    """Begin a session and follow it; detached, only begin it. The exit status is the turn's."""
-    view = _View(streams=streams, as_json=as_json, cloning=order.repository)
+def start(order: Order, streams: Streams, *, as_json: bool = False, stays: bool = True) -> int:
+    """Begin a session and follow it; detached, only begin it. The exit status is the turn's.
+
+    `stays`: whether there will be a gateway to speak of the session with.
+    """
+    view = _View(streams=streams, as_json=as_json, cloning=order.repository, stays=stays)
 
     def begin(client: Client) -> Session:
         return client.interactive.start(order.prompt, **order.options)
@@ -112,8 +118,8 @@ def _shown(base_url: str, view: _View, begin: Callable[[Client], Session]) -> in
         def at_end(session: Session) -> None:
             # Of a log that is read again nobody waited for what it tells.
             seconds = time.monotonic() - started if view.timed else None
-            name = style.quiet(f"session {one_line(session.id, 64)}")
-            screen.write(f"{show.receipt(seconds)}{name}\n")
+            name = style.quiet(f"session {one_line(session.id, 64)}") + "\n" if view.stays else ""
+            screen.write(f"{show.receipt(seconds)}{name}")
 
         return _follow(base_url, view, begin, take, at_end=at_end)
 

@@ -3,20 +3,28 @@
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
+from claude_run.cli.ending import Streams
 from claude_run.cli.plain import plain
-from claude_run.cli.run import Streams
-from claude_run.local.services import KEYS, has_key
+from claude_run.local.services import ENTRY_POINTS, KEYS, has_key
 from claude_run.local.stack import StackError
 
-# The runner itself, and one of each kind of what it needs.
-_PARTS = ("runner", "starlette", "uvicorn", "claude_agent_sdk", "structlog")
+# The services themselves, and one of each kind of what they need.
+_PARTS = (
+    *("runner", "starlette", "uvicorn", "claude_agent_sdk"),
+    *("gateway", "functions_framework", "flask", "prometheus_client", "structlog"),
+)
+# How lines of no interest are marked: our own, and gunicorn's.
+_USUAL = ('"severity": "INFO"', "] [INFO] ")
 
 
 def missing_parts() -> str | None:
-    """A sentence, where the runner is not installed beside the command line."""
-    if all(find_spec(part) is not None for part in _PARTS):
+    """A sentence, where the services are not installed beside the command line."""
+    if all(find_spec(part) is not None for part in _PARTS) and ENTRY_POINTS.is_file():
         return None
-    return "claude-run: the runner is not installed here: pip install 'claude-run[runner]'\n"
+    return (
+        "claude-run: gateway and runner are not installed here: "
+        "run `make demo` in a copy of claude-run's repository\n"
+    )
 
 
 def which_model(environ: Mapping[str, str]) -> str:
@@ -32,7 +40,7 @@ def which_model(environ: Mapping[str, str]) -> str:
 
 def show_log(lines: Sequence[str], streams: Streams) -> None:
     """What a service said, but for what it always says."""
-    worth = [plain(line) for line in lines if '"severity": "INFO"' not in line]
+    worth = [plain(line) for line in lines if not any(usual in line for usual in _USUAL)]
     streams.err.write("".join(f"  {line}\n" for line in worth))
 
 

@@ -3,10 +3,13 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 KEYS = ("ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN")
 # Claude Code asks for a key, and the scripted model does not look at it.
 SCRIPTED_KEY = "the-scripted-model-needs-no-key"
+# Beside the packages, as the functions have it; a wheel does not bring it.
+ENTRY_POINTS = Path(__file__).parent.parent.parent / "main.py"
 
 Environ = Mapping[str, str]
 
@@ -31,15 +34,23 @@ def has_key(environ: Environ) -> bool:
     return any(environ.get(name) for name in KEYS)
 
 
-def services(environ: Environ, *, port: int) -> list[Service]:
-    """The services in the order of their start; the runner listens on `port` (0: any)."""
-    runner = Service(
-        name="runner",
-        module="runner",
-        ready=re.compile(r"claude-run runner on (http://\S+)"),
-        environ=lambda ours, addresses: _runner_environ(ours, addresses, port),
+def services(environ: Environ, *, port: int, state: Path) -> list[Service]:
+    """The services in the order of their start.
+
+    The gateway listens on `port` (0: any), and what it keeps is in the folder `state`.
+    """
+    gateway = Service(
+        name="gateway",
+        module="functions_framework",
+        arguments=(
+            *("--source", str(ENTRY_POINTS), "--target", "gateway", "--signature-type", "http"),
+            *("--host", "127.0.0.1", "--port", str(port)),
+        ),
+        # gunicorn's, and nobody else's: what we log is JSON.
+        ready=re.compile(r"\[[^]]+\] \[\d+\] \[INFO\] Listening at: (http://\S+) \(\d+\)"),
+        environ=lambda ours, addresses: _gateway_environ(ours, addresses, state),
     )
-    return [runner] if has_key(environ) else [_SCRIPTED_MODEL, runner]
+    return [_RUNNER, gateway] if has_key(environ) else [_SCRIPTED_MODEL, _RUNNER, gateway]
 
 
 _SCRIPTED_MODEL = Service(
@@ -51,8 +62,36 @@ _SCRIPTED_MODEL = Service(
 )
 
 
-def _runner_environ(ours: Environ, addresses: Mapping[str, str], port: int) -> dict[str, str]:
-    environ = {**ours, "HOST": "127.0.0.1", "PORT": str(port)}
+def _runner_environ(ours: Environ, addresses: Mapping[str, str]) -> dict[str, str]:
+    # Any port: callers speak to the gateway, and there is one port less to be taken.
+    environ = {**ours, "HOST": "127.0.0.1", "PORT": "0"}
     if "model" in addresses:
         environ |= {"ANTHROPIC_BASE_URL": addresses["model"], "ANTHROPIC_API_KEY": SCRIPTED_KEY}
     return environ
+
+
+_RUNNER = Service(
+    name="runner",
+    module="runner",
+    ready=re.compile(r"claude-run runner on (http://\S+)"),
+    environ=_runner_environ,
+)
+
+# functions-framework's: its development server has one thread and reloads; the other is checked
+# against the command line.
+_NOT_FOR_THE_GATEWAY = (*KEYS, "DEBUG", "FUNCTION_SIGNATURE_TYPE")
+# Nobody pays the scripted model, and a day of trying things out is soon over a day's quota.
+_UNPAID = {"MAX_DAILY_TOKENS": "1000000000000", "MAX_DAILY_COST_USD": "1000000"}
+
+
+def _gateway_environ(ours: Environ, addresses: Mapping[str, str], state: Path) -> dict[str, str]:
+    environ = {name: ours[name] for name in ours if name not in _NOT_FOR_THE_GATEWAY}
+    if "model" in addresses:
+        environ = {**_UNPAID, **environ}
+    return environ | {
+        "RUNNER_URL": addresses["runner"],
+        "STORE_URL": f"sqlite://{state}/gateway.db",
+        "VAULT_URL": f"file://{state}/vault",
+        # The line that tells the port is of this level.
+        "GUNICORN_LOG_LEVEL": "info",
+    }
