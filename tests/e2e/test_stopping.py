@@ -209,7 +209,7 @@ def resident_megabytes(pid: int) -> float:
 def unchunked(received: bytes) -> bytes:
     """The body of a chunked HTTP answer."""
     body = received.partition(b"\r\n\r\n")[2]
-    parts = []
+    parts: list[bytes] = []
     while True:
         size, _, body = body.partition(b"\r\n")
         length = int(size, 16)
