@@ -140,9 +140,15 @@ def running_runner(
 
 @contextmanager
 def running_gateway(
-    runner: str, folder: Path, *, target: str = "gateway", **environ: str
+    runner: str,
+    folder: Path,
+    *,
+    target: str = "gateway",
+    port: int = 0,
+    command: Sequence[str] = ("-m", "functions_framework"),
+    **environ: str,
 ) -> Iterator[Server]:
-    """The gateway as functions-framework serves it, on a free port, its state below `folder`."""
+    """The gateway as functions-framework serves it, its state below `folder`; port 0: a free one."""
     environ = {
         "RUNNER_URL": runner,
         "STORE_URL": f"sqlite://{folder}/gateway.db",
@@ -156,9 +162,9 @@ def running_gateway(
     } | environ
     environ = {name: value for name, value in environ.items() if value}
     command = [
-        *(sys.executable, "-m", "functions_framework"),
+        *(sys.executable, *command),
         *("--source", "functions/main.py", "--target", target),
-        *("--host", "127.0.0.1", "--port", "0"),
+        *("--host", "127.0.0.1", "--port", str(port)),
     ]
     with started(command, environ=environ) as server:
         yield server

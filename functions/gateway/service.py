@@ -172,8 +172,10 @@ class Gateway:
             target=self._run, args=(key, driver), name=f"driver-{key}", daemon=True
         )
         with self._lock:
+            if self._draining:  # and `drain` may have looked for those that it stops
+                driver.stop(_shutting_down())
             self._drivers[key] = driver, thread
-        thread.start()
+            thread.start()
         return self._reader(key, claim.last_event_id)
 
     def _run(self, key: str, driver: Driver) -> None:
@@ -203,16 +205,19 @@ class Gateway:
         self._closing.set()
         with self._lock:
             running = list(self._drivers.values())
-        reason: ClaudeRunError = StoppedError(
-            "The gateway is shutting down. Send a message to go on.", code=Code.SHUTDOWN
-        )
         for driver, _ in running:
-            driver.stop(reason)
+            driver.stop(_shutting_down())
         self.forwarder.drain()
         deadline = self.clock() + timedelta(seconds=DRAIN_SECONDS)
         for _, thread in running:
             thread.join(max(0.0, (deadline - self.clock()).total_seconds()))
         self.metrics.close()
+
+
+def _shutting_down() -> ClaudeRunError:
+    return StoppedError(
+        "The gateway is shutting down. Send a message to go on.", code=Code.SHUTDOWN
+    )
 
 
 def _changes(options: Mapping[str, Any]) -> Changes | None:

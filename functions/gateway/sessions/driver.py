@@ -36,7 +36,6 @@ RENEW_SECONDS = 8.0
 CANCEL_LOOK_SECONDS = 0.5
 # Events between the runner's stream and us; then the runner, and Claude Code behind it, wait.
 QUEUED_EVENTS = 1_024
-TRANSCRIPT_SECONDS = 5.0
 # An unreachable store is tried again until our lease must have run out.
 STORE_PATIENCE_SECONDS = 25.0
 STORE_PAUSE_SECONDS = 0.5
@@ -105,25 +104,18 @@ class Driver:
         if session.turn == 1:
             opening.insert(0, events.connected(session.session_id))
         self._add(opening)
-        try:
-            stream = self.client.run(self.turn.prompt, **self.turn.options)
-        except ClaudeRunError as error:
-            return error
-        self._kept = replace(self._kept, runner_session=stream.session_id)
-        received: queue.Queue[RunEvent | ClaudeRunError] = queue.Queue(QUEUED_EVENTS)
-        over = threading.Event()
-        pump = threading.Thread(
-            target=_pump, args=(stream, received, over), name=f"pump-{session.key}", daemon=True
+        received: queue.Queue[Received] = queue.Queue(QUEUED_EVENTS)
+        pump = _Pump(
+            name=f"pump-{session.key}",
+            open_stream=lambda: self.client.run(self.turn.prompt, **self.turn.options),
+            received=received,
         )
-        pump.start()
         try:
             return self._follow(received)
         finally:
-            over.set()
-            stream.close()
-            pump.join(JOIN_SECONDS)
+            pump.close()
 
-    def _follow(self, received: "queue.Queue[RunEvent | ClaudeRunError]") -> ClaudeRunError | None:
+    def _follow(self, received: "queue.Queue[Received]") -> ClaudeRunError | None:
         """Until the stream ends or something ends it. Returns what it failed with."""
         renew_at = time.monotonic() + RENEW_SECONDS
         look_at = time.monotonic() + CANCEL_LOOK_SECONDS
@@ -146,6 +138,9 @@ class Driver:
                 continue
             if isinstance(event, ClaudeRunError):
                 return event
+            if isinstance(event, _Opened):
+                self._kept = replace(self._kept, runner_session=event.session_id)
+                continue
             if isinstance(event, DoneEvent):
                 return self._outcome()
             self._take(event)
@@ -310,31 +305,70 @@ class Driver:
         return max(0.001, min(waits))
 
 
-def _pump(
-    stream: RunStream,
-    received: "queue.Queue[RunEvent | ClaudeRunError]",
-    over: threading.Event,
-) -> None:
-    """From the stream into the queue, until either side has had enough."""
-    try:
-        for event in stream:
-            _put(received, event, over)
-    except ClaudeRunError as error:
-        _put(received, error, over)
-    except Exception:
-        if not over.is_set():
-            log.exception("reading the runner's stream failed")
-        _put(received, UpstreamError("The runner's stream broke.", code=Code.INTERRUPTED), over)
+class _Pump:
+    """A thread that opens the runner's stream and reads it, until either side has had enough.
 
+    Opening can take as long as an instance takes to start: the lease is renewed meanwhile, and
+    whoever cancels is heard.
+    """
 
-def _put(
-    received: "queue.Queue[RunEvent | ClaudeRunError]",
-    item: RunEvent | ClaudeRunError,
-    over: threading.Event,
-) -> None:
-    while not over.is_set():
+    def __init__(
+        self,
+        *,
+        name: str,
+        open_stream: Callable[[], RunStream],
+        received: "queue.Queue[Received]",
+    ) -> None:
+        self._open_stream = open_stream
+        self._received = received
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._stream: RunStream | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the run; one that is still being opened ends as soon as it is."""
+        self._over.set()
+        with self._lock:
+            stream = self._stream
+        if stream is not None:
+            stream.close()
+            self._thread.join(JOIN_SECONDS)
+
+    def _run(self) -> None:
         try:
-            received.put(item, timeout=0.2)
-        except queue.Full:
-            continue
-        return
+            stream = self._open_stream()
+            with self._lock:
+                self._stream = stream
+            # From here on one of the two sees the other: `close` the stream, or we that it is over.
+            with stream:
+                self._put(_Opened(stream.session_id))
+                for event in stream:
+                    self._put(event)
+                    if self._over.is_set():
+                        return
+        except ClaudeRunError as error:
+            self._put(error)
+        except Exception:
+            if not self._over.is_set():
+                log.exception("reading the runner's stream failed")
+            self._put(UpstreamError("The runner's stream broke.", code=Code.INTERRUPTED))
+
+    def _put(self, item: "Received") -> None:
+        while not self._over.is_set():
+            try:
+                self._received.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """The runner has answered; its name for the conversation."""
+
+    session_id: str | None
+
+
+Received = RunEvent | ClaudeRunError | _Opened

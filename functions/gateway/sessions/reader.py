@@ -2,17 +2,19 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from gateway.sessions import log
 from gateway.sessions.live import Feed, Feeds
+from gateway.sessions.log import MAX_BATCH_BYTES, Frame
 from gateway.sessions.registry import Registry
 from gateway.store import Store
 
 # Cloud Run functions cap a streaming answer at 10 MB, Cloud Run a request at 60 minutes. A stream
 # ends itself before, at a place from which the client goes on.
-MAX_STREAM_BYTES = 8_000_000
+# With what is sent beside events, below 8 MB.
+MAX_STREAM_BYTES = 7_900_000
 MAX_STREAM_SECONDS = 55 * 60.0
 PING_SECONDS = 15.0
 PING = b": ping\n\n"
@@ -52,11 +54,11 @@ class LogReader:
         sent = 0
         for data in self._chunks():
             if data:
+                if sent and sent + len(data) > MAX_STREAM_BYTES:
+                    return
                 sent += len(data)
                 quiet_since = time.monotonic()
                 yield data
-                if sent >= MAX_STREAM_BYTES:
-                    return
             elif time.monotonic() - quiet_since >= PING_SECONDS:
                 quiet_since = time.monotonic()
                 yield PING
@@ -93,12 +95,22 @@ class LogReader:
                     return
                 continue
             if frames:
-                self.after = frames[-1].id
-                yield b"".join(frame.data for frame in frames)
+                yield from self._in_pieces(frames)
             elif feed.ended:
                 return
             else:
                 yield b""
+
+    def _in_pieces(self, frames: Sequence[Frame]) -> Iterator[bytes]:
+        # A feed keeps megabytes for those who are slow: all at once, the stream would be too long.
+        piece = b""
+        for frame in frames:
+            if piece and len(piece) + len(frame.data) > MAX_BATCH_BYTES:
+                yield piece
+                piece = b""
+            piece += frame.data
+            self.after = frame.id
+        yield piece
 
     def _from_store(self) -> Iterator[bytes]:
         for stored in log.read(self.store, self.key, after=self.after):
