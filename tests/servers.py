@@ -148,7 +148,7 @@ def running_gateway(
     command: Sequence[str] = ("-m", "functions_framework"),
     **environ: str,
 ) -> Iterator[Server]:
-    """The gateway as functions-framework serves it, its state below `folder`; port 0: a free one."""
+    """The gateway as functions-framework serves it (port 0: a free one), its state in `folder`."""
     environ = {
         "RUNNER_URL": runner,
         "STORE_URL": f"sqlite://{folder}/gateway.db",

@@ -79,7 +79,7 @@ def checked_id(session_id: str) -> str:
     """The id, if it is one: it becomes part of a path."""
     if not re.fullmatch(SESSION_ID_PATTERN, session_id) or session_id in RESERVED_SESSION_IDS:
         rule = "is none that a session can have"
-        raise CallerError(f"session_id: {rule}", details={"field": "session_id", "rule": rule})
+        raise CallerError(f"id: {rule}", details={"field": "id", "rule": rule})
     return session_id
 
 

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 from claude_run import __version__
 from claude_run.cli.run import Order
@@ -26,6 +26,9 @@ _GITHUB_TOKEN = "CLAUDE_RUN_GITHUB_TOKEN"  # noqa: S105 - the variable's name
 # A comma inside parentheses belongs to its rule.
 _BETWEEN_TOOLS = re.compile(r",(?![^()]*\))")
 
+# argparse has no public name for it.
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+
 _EPILOG = f"""\
 environment:
   CLAUDE_RUN_URL        the server, where --base-url is not given
@@ -33,7 +36,8 @@ environment:
                         sent as the key of this run, instead of the server's own
   {_GITHUB_TOKEN}
                         sent for cloning the repository, and for nothing else
-exit status: 0 success, 1 the run failed, 2 wrong usage, 130 stopped with Ctrl-C
+exit status: 0 success, 1 it failed, 2 wrong usage, 130 stopped with Ctrl-C, which ends
+a run, and leaves a session to itself
 """
 
 
@@ -42,13 +46,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="claude-run", description="Claude Code as a service.")
     top.add_argument("--version", action="version", version=f"claude-run {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser(
-        "run",
-        help="run a prompt and show it as it happens",
-        description="Run a prompt on a server and show it as it happens.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    run = _told(commands, "run", "run a prompt and show it as it happens")
     _add_prompt(run)
     _add_work(run)
     _add_agent(run)
@@ -61,8 +59,19 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add_sessions(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    start = commands.add_parser("start", help="start a session of a gateway, and follow it")
+def _told(commands: _Commands, name: str, what: str) -> argparse.ArgumentParser:
+    """A command that takes a prompt, and secrets from the environment."""
+    return commands.add_parser(
+        name,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_sessions(commands: _Commands) -> None:
+    start = _told(commands, "start", "start a session of a gateway, and follow it")
     _add_prompt(start)
     start.add_argument("--session-id", metavar="ID", help="chosen for you, where not given")
     start.add_argument("--detach", action="store_true", default=None, help="only print its id")
@@ -70,7 +79,7 @@ def _add_sessions(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         "--create-pr", action="store_true", default=None, help="a pull request of what it changed"
     )
     _add_work(start)
-    send = commands.add_parser("send", help="the next message to a session, and what comes of it")
+    send = _told(commands, "send", "send a session its next message, and follow what comes of it")
     send.add_argument("session", metavar="ID")
     _add_prompt(send)
     for parser in (start, send):
@@ -78,7 +87,9 @@ def _add_sessions(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         _add_limits(parser)
     tail = commands.add_parser("tail", help="a session's events from its first on, until it ends")
     tail.add_argument("session", metavar="ID")
-    tail.add_argument("--after", type=int, default=0, metavar="N", help="only those behind event N")
+    tail.add_argument(
+        "--after", type=_whole, default=0, metavar="N", help="only those behind event N"
+    )
     _add_server(tail, each="event")
     show = commands.add_parser("show", help="how a session stands")
     cancel = commands.add_parser("cancel", help="stop a session")
@@ -86,7 +97,9 @@ def _add_sessions(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         parser.add_argument("session", metavar="ID")
         _add_server(parser)
     sessions = commands.add_parser("sessions", help="your sessions, newest first")
-    sessions.add_argument("--limit", type=int, default=20, metavar="N", help="at most (default 20)")
+    sessions.add_argument(
+        "--limit", type=_whole, default=20, metavar="N", help="at most (default 20)"
+    )
     _add_server(sessions, each="session")
     _add_server(commands.add_parser("status", help="how the server is"))
 
@@ -164,6 +177,12 @@ def order(typed: argparse.Namespace, environ: Mapping[str, str], stdin: BinaryIO
 
 def _tools(text: str) -> list[str]:
     return [rule.strip() for rule in _BETWEEN_TOOLS.split(text) if rule.strip()]
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise argparse.ArgumentTypeError("must be a whole number")
+    return int(text)
 
 
 def _repository(given: Mapping[str, Any]) -> dict[str, str]:

@@ -49,7 +49,7 @@ _OPTIONS = {
     "repository.commit": "--commit",
     "github_token": "CLAUDE_RUN_GITHUB_TOKEN",
     "anthropic_api_key": "CLAUDE_RUN_ANTHROPIC_API_KEY",
-    "session_id": "--session-id",
+    "id": "ID",
 }
 
 
