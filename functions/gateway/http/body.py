@@ -1,6 +1,7 @@
 """The body of a request, read strictly: its type, its size before and while it is read."""
 
 from flask import Request
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from werkzeug.exceptions import ClientDisconnected
 
 from claude_run.errors import CallerError, Code
@@ -21,7 +22,7 @@ def read_json_body(request: Request) -> bytes:
             body += piece
             if len(body) > MAX_BODY_BYTES:
                 raise _too_large()
-    except (ClientDisconnected, OSError):  # the server's own errors are OSErrors
+    except (ClientDisconnected, ParseException, OSError):  # the last two are gunicorn's
         raise CallerError("The body ends too early or is not well chunked.") from None
     return bytes(body)
 
