@@ -7,11 +7,13 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from uuid import uuid4
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from claude_run import logs
+from claude_run import logs, spans
 from claude_run.errors import ConfigurationError
 from runner.accounts import Accounts, may_change_users
 from runner.app import build_app
@@ -19,6 +21,7 @@ from runner.broker.app import Broker, upstream_client
 from runner.broker.grants import Grants
 from runner.credential import CredentialKind
 from runner.launch import PR_SET_DUMPABLE, prctl
+from runner.protocol import protocol
 from runner.runs import Runs
 from runner.settings import Settings
 
@@ -40,12 +43,15 @@ async def serve(settings: Settings) -> None:
     grants = Grants()
     runs = Runs(settings=settings, accounts=Accounts(privileged=may_change_users()), grants=grants)
     listener = listen(settings.host, settings.port)
-    app = build_app(settings=settings, runs=runs, port=listener.getsockname()[1])
+    instance_id = uuid4().hex
+    app = build_app(
+        settings=settings, runs=runs, port=listener.getsockname()[1], instance_id=instance_id
+    )
     broker_listener = listen("127.0.0.1", 0)
     runs.broker_url = f"http://127.0.0.1:{broker_listener.getsockname()[1]}"
     async with upstream_client() as client:
         broker = QuietServer(_config(Broker(grants=grants, client=client)))
-        server = QuietServer(_config(app, drain=DRAIN_SECONDS))
+        server = QuietServer(_config(app, http=protocol(instance_id), drain=DRAIN_SECONDS))
 
         def leave() -> None:
             runs.shut_down()
@@ -74,11 +80,17 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _config(app: ASGIApp, *, drain: int | None = None) -> uvicorn.Config:
+def _config(
+    app: ASGIApp, *, http: type[H11Protocol] = H11Protocol, drain: int | None = None
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="h11",  # it keeps a request's target as it was sent; the broker decides by it
+        http=http,  # h11 keeps a request's target as it was sent; the broker decides by it
+        ws="none",
         lifespan="off",
+        # An agent is known by its end of the connection. uvicorn would believe X-Forwarded-For of
+        # whoever is on loopback, and an agent is.
+        proxy_headers=False,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -89,7 +101,7 @@ def _config(app: ASGIApp, *, drain: int | None = None) -> uvicorn.Config:
 
 def main() -> int:
     """Entry point. Exit status 78 (EX_CONFIG) when the environment is wrong."""
-    logs.configure()
+    logs.configure(project=os.environ.get("GOOGLE_CLOUD_PROJECT"))
     try:
         settings = Settings.from_environ(os.environ)
     except ConfigurationError as error:
@@ -99,7 +111,9 @@ def main() -> int:
     prctl(PR_SET_DUMPABLE, 0)
     for kind in CredentialKind:
         os.environ.pop(kind.value, None)
+    spans.start("claude-run-runner", os.environ)
     asyncio.run(serve(settings))
+    spans.stop()
     return 0
 
 

@@ -123,8 +123,8 @@ class AgentProcess(Transport):
 
     async def connect(self) -> None:
         """Start the launcher, which starts Claude Code."""
-        self._output = PipeReader()
         read_end, write_end = open_input(self.invocation.fifo)
+        self._output = PipeReader()
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command(),
@@ -135,9 +135,12 @@ class AgentProcess(Transport):
                 env=dict(self.invocation.environment),
                 start_new_session=True,
             )
-        except OSError as error:
-            os.close(write_end)
-            raise AgentError(f"Claude Code could not be started: {error.strerror}.") from error
+        except BaseException as error:
+            os.close(write_end)  # also when cancelled
+            if isinstance(error, OSError):
+                reason = f"Claude Code could not be started: {error.strerror}."
+                raise AgentError(reason) from error
+            raise
         finally:
             os.close(read_end)
             os.close(self._output.write_end)

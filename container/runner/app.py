@@ -9,12 +9,13 @@ import structlog
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from claude_run.errors import CallerError, ClaudeRunError, Code
+from claude_run import spans, tracing
+from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError
 from claude_run.identity import AuthSettings, Mode, authenticate, check_local_request
 from claude_run.idtoken import Certificates
 from claude_run.wire import MAX_BODY_BYTES, parse_run_request
@@ -25,6 +26,9 @@ from runner.serve import error_data, serve_object, serve_stream
 from runner.settings import Settings
 
 log = structlog.get_logger()
+
+# The largest body, from 1 Mbit/s on.
+BODY_SECONDS = 300.0
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ROUTES = {"run": "POST /run", "health": "GET /health"}
@@ -42,10 +46,18 @@ class RunEndpoint:
         request = Request(scope, receive)
         if request.method != "POST":
             raise CallerError("Use POST.", code=Code.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
-        body = await read_json_body(request)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await read_json_body(request)
+        except TimeoutError:
+            raise StoppedError("The body did not arrive in time.", code=Code.TIMEOUT) from None
+        except ClientDisconnect:
+            return  # there is nobody to answer
         plan = make_plan(parse_run_request(body), self._settings, own_user=self._runs.own_users)
         serve = serve_object if wants_object(request.headers) else serve_stream
-        await serve(self._runs, plan, scope["state"]["request_id"], receive, send)
+        request_id = scope["state"]["request_id"]
+        with spans.span("runner.request", serves=True, request_id=request_id):
+            await serve(self._runs, plan, request_id, receive, send)
 
 
 async def read_json_body(request: Request) -> bytes:
@@ -144,6 +156,7 @@ class Envelope:
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
+        tracing.enter(tracing.from_headers(headers.items()))
 
         async def send_with_ids(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -181,7 +194,7 @@ async def _on_error(_request: Request, error: Exception) -> Response:
     return error_answer(ClaudeRunError("Something went wrong in the runner."))
 
 
-def build_app(*, settings: Settings, runs: Runs, port: int) -> ASGIApp:
+def build_app(*, settings: Settings, runs: Runs, port: int, instance_id: str) -> ASGIApp:
     """The application, without its servers."""
     app = Starlette(
         routes=[
@@ -197,4 +210,4 @@ def build_app(*, settings: Settings, runs: Runs, port: int) -> ASGIApp:
     )
     app.router.redirect_slashes = False
     gatekeeper = Gatekeeper(settings.auth, port=port, own_users=runs.own_users)
-    return Envelope(app, gatekeeper=gatekeeper, instance_id=uuid4().hex)
+    return Envelope(app, gatekeeper=gatekeeper, instance_id=instance_id)

@@ -3,7 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,26 +37,26 @@ def create(session_id: str, user: User | None) -> Folders:
     """Make them, or raise `CallerError` CONFLICT while the session has a run on this instance."""
     # By the runner and the session, so that what a killed runner left tells whose it was.
     private = _make(ROOT / f"claude-run-{os.getpid()}-{session_id}", session_id)
-    try:
+    with ExitStack() as undo:
+        undo.callback(remove_tree, private)
         workspace = _make(ROOT / f"ws-{session_id}", session_id)
-    except CallerError:
-        private.rmdir()
-        raise
-    places = Places(
-        workspace=workspace,
-        home=private / "home",
-        temporary=private / "tmp",
-        config=private / "home" / ".claude",
-        mcp_config=private / "mcp.json",
-        settings=private / "settings.json",
-    )
-    scratch = private / "scratch"
-    for folder in (places.home, places.temporary, places.config, scratch):
-        folder.mkdir(mode=0o700)
-    if user is not None:
-        private.chmod(0o711)  # to be passed through, not to be listed
-        for folder in (workspace, places.home, places.temporary, places.config):
-            os.chown(folder, user.uid, user.gid)
+        undo.callback(remove_tree, workspace)
+        places = Places(
+            workspace=workspace,
+            home=private / "home",
+            temporary=private / "tmp",
+            config=private / "home" / ".claude",
+            mcp_config=private / "mcp.json",
+            settings=private / "settings.json",
+        )
+        scratch = private / "scratch"
+        for folder in (places.home, places.temporary, places.config, scratch):
+            folder.mkdir(mode=0o700)
+        if user is not None:
+            private.chmod(0o711)  # to be passed through, not to be listed
+            for folder in (workspace, places.home, places.temporary, places.config):
+                os.chown(folder, user.uid, user.gid)
+        undo.pop_all()
     return Folders(
         private=private, scratch=scratch, fifo=private / "prompt", places=places, user=user
     )

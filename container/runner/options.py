@@ -144,14 +144,19 @@ def settings_file(request: RunRequest, defaults: Defaults) -> dict[str, Any] | N
     return {"hooks": {"PreToolUse": [hook]}}
 
 
-def environment(*, places: Places, broker: BrokerAccess, path: str) -> dict[str, str]:
+def environment(
+    *, places: Places, broker: BrokerAccess, path: str, traceparent: str | None = None
+) -> dict[str, str]:
     """The whole environment of the agent; nothing is inherited.
+
+    `traceparent`: the step that Claude Code works in, as W3C writes it; it knows this variable.
 
     The names with CLAUDE_CODE_ and DISABLE_ are switches of the CLI (2.1): nothing on the network
     but the broker, nothing read that the request did not bring (attachments named in a prompt,
     CLAUDE.md files, memory of earlier runs), planning tools as in an interactive session.
     """
-    return {
+    trace = {"TRACEPARENT": traceparent} if traceparent else {}
+    return trace | {
         "PATH": path,
         "HOME": str(places.home),
         "TMPDIR": str(places.temporary),

@@ -37,11 +37,6 @@ class Outlet:
         self._patient = False
         self._drained.set()
 
-    @property
-    def ended(self) -> bool:
-        """Whether nothing comes any more."""
-        return self._ended
-
     def end(self) -> None:
         """Nothing comes any more."""
         self._ended = True

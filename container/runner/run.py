@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from claude_run import spans, tracing
 from claude_run.errors import AgentError, ClaudeRunError, Code, StoppedError
 from runner import disk, options, transcripts
 from runner.agent import AgentProcess, Invocation, Limits
@@ -63,13 +64,15 @@ class Run:
         Returns the error the run ended with. No process of the run is left then; its folders are.
         """
         error: ClaudeRunError | None = None
-        try:
-            await self._unless_stopped(self._work(sink))
-        except ClaudeRunError as caught:
-            error = caught
-        sink.finish()
-        if self._snapshot is not None:
-            await self._last_look(sink, self._snapshot)
+        with spans.span("runner.run", session_id=self.plan.session_id) as span:
+            try:
+                await self._unless_stopped(self._work(sink))
+            except ClaudeRunError as caught:
+                error = caught
+                span.fail(error.code)
+            sink.finish()
+            if self._snapshot is not None:
+                await self._last_look(sink, self._snapshot)
         return error
 
     async def _unless_stopped(self, work: Awaitable[None]) -> None:
@@ -100,7 +103,7 @@ class Run:
             credential=self.plan.credential,
             budget_usd=self.plan.request.max_budget_usd,
         )
-        with self.grants.issue(grant) as token:
+        with self.grants.issue(grant) as token, spans.span("runner.agent"):
             access = options.BrokerAccess(
                 url=self.broker_url, token=token, variable=self.plan.credential.kind.value
             )
@@ -118,13 +121,14 @@ class Run:
         owner = (user.uid, user.gid) if user else None
         cloned: Clone | None = None
         if self.plan.source is not None:
-            cloned = await clone(
-                self.plan.source,
-                workspace=places.workspace,
-                token=request.github_token.get_secret_value() if request.github_token else None,
-                time_limit=request.timeout_minutes * 60,
-                owner=owner,
-            )
+            with spans.span("runner.clone"):
+                cloned = await clone(
+                    self.plan.source,
+                    workspace=places.workspace,
+                    token=request.github_token.get_secret_value() if request.github_token else None,
+                    time_limit=request.timeout_minutes * 60,
+                    owner=owner,
+                )
         if request.changes is not None:
             await apply_changes(
                 request.changes,
@@ -137,7 +141,9 @@ class Run:
         )
         self._base = cloned.base if cloned else None
         if request.resume is not None:
-            await asyncio.to_thread(transcripts.restore, request.resume.transcript, places, user)
+            await to_the_end(
+                asyncio.to_thread(transcripts.restore, request.resume.transcript, places, user)
+            )
         for path, content in (
             (places.mcp_config, options.mcp_file(request)),
             (places.settings, options.settings_file(request, self.settings.defaults)),
@@ -157,7 +163,12 @@ class Run:
             ),
             prompt=request.prompt,
             initialize=options.initialize_fields(request, advice=advice),
-            environment=options.environment(places=places, broker=access, path=self.settings.path),
+            environment=options.environment(
+                places=places,
+                broker=access,
+                path=self.settings.path,
+                traceparent=tracing.traceparent(),
+            ),
             workspace=places.workspace,
             fifo=self.folders.fifo if request.use_named_pipe else None,
             user=self.folders.user,
@@ -204,6 +215,10 @@ class Run:
             pass
         except ClaudeRunError as error:
             reason = error.message
+        except OSError as error:
+            # A full disk, say. How the run ended is told all the same.
+            log.warning("last look failed", session_id=self.plan.session_id, errno=error.errno)
+            reason = f"The last files could not be read: {error.strerror}."
         await sink.write([_warning("CHANGES_INCOMPLETE", reason)])
 
     async def _write_changes(self, sink: Sink, snapshot: Snapshot, *, final: bool) -> None:

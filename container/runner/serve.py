@@ -4,7 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import structlog
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import Receive, Send
 
 from claude_run.errors import ClaudeRunError
@@ -18,7 +18,7 @@ from runner.sinks import Frame, ObjectSink, Sink, StreamSink
 
 log = structlog.get_logger()
 
-# After the end of a run, how long a client may read nothing at all before it is given up.
+# After the end of a run, how long a client may take to read what is left before it is given up.
 STALL_SECONDS = 120.0
 
 _HEADERS = [
@@ -44,8 +44,11 @@ async def serve_stream(
         producer = asyncio.create_task(_produce(stack.pop_all(), run, sink, outlet))
     writer = asyncio.create_task(_pump(outlet, plan.session_id, send))
     leaving = asyncio.create_task(_disconnected(receive))
+    first = asyncio.FIRST_COMPLETED
     try:
-        await asyncio.wait({writer, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({writer, leaving, producer}, return_when=first)
+        # What is left once the run is over: the rest of a buffer with a bound.
+        await asyncio.wait({writer, leaving}, return_when=first, timeout=STALL_SECONDS)
         if writer.done():
             await writer
     finally:
@@ -77,11 +80,7 @@ async def _pump(outlet: Outlet, session_id: str, send: Send) -> None:
     # At once, so that proxies and callers see the stream open before Claude says a word.
     await send({"type": "http.response.body", "body": b": stream open\n\n", "more_body": True})
     async for chunk in outlet.chunks():
-        sending = send({"type": "http.response.body", "body": chunk, "more_body": True})
-        if outlet.ended:
-            await asyncio.wait_for(sending, STALL_SECONDS)
-        else:
-            await sending
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -119,5 +118,11 @@ async def serve_object(
         "error": error_data(error) if error else None,
     }
     status = error.http_status if error else 200
-    answer = JSONResponse(body, status_code=status, headers={"X-Session-Id": plan.session_id})
+    # By `Frame`, not by `JSONResponse`: Claude Code's words may hold half a surrogate pair.
+    answer = Response(
+        Frame.of("", body).data,
+        status_code=status,
+        headers={"X-Session-Id": plan.session_id},
+        media_type="application/json",
+    )
     await answer({"type": "http", "method": "POST", "headers": []}, receive, send)

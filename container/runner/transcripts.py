@@ -5,16 +5,21 @@ them: in a folder named after the working directory, which is why a session's wo
 the same path.
 """
 
+import errno
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from claude_run.errors import CallerError
 from claude_run.wire import TranscriptPart
 from runner.agent import User
 from runner.folders import write_private
 from runner.options import Places
+
+# A file where a folder must be, or the other way round; a name that the file system cannot have.
+_UNFIT = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
 
 
 def project_folder(places: Places) -> Path:
@@ -42,20 +47,29 @@ def _line(entry: Any) -> str:  # noqa: ANN401 - any JSON value
 
 
 def restore(parts: Sequence[TranscriptPart], places: Places, user: User | None) -> None:
-    """Lay the files, before the agent starts: nobody else writes below `places` yet."""
+    """Lay the files, before the agent starts: nobody else writes below `places` yet.
+
+    Raises `CallerError` for paths that no file system could hold together.
+    """
     project = project_folder(places)
     files: dict[str, list[str]] = {}
     for transcript in parts:
         files.setdefault(transcript.path, []).extend(transcript.entries)
     for path, entries in files.items():
         target = project / path
-        _make_folders(target.parent, places.config, user)
         text = "".join(f"{entry}\n" for entry in entries)
-        write_private(target, text.encode("utf-8", "surrogatepass"), user)
+        try:
+            _make_folders(target.parent, places.config, user)
+            write_private(target, text.encode("utf-8", "surrogatepass"), user)
+        except OSError as error:
+            if error.errno not in _UNFIT:
+                raise
+            field, rule = "resume.transcript", "its paths cannot be files beside one another"
+            details = {"field": field, "rule": rule}
+            raise CallerError(f"{field}: {rule}", details=details) from None
 
 
 def _make_folders(folder: Path, top: Path, user: User | None) -> None:
-
     missing = [parent for parent in (folder, *folder.parents) if parent.is_relative_to(top)]
     for parent in reversed(missing):
         if not parent.exists():

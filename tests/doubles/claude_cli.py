@@ -21,11 +21,16 @@ BEHAVIOURS = {
     "half-a-line": _ANSWER + 'printf \'{"type":"assistant","mess\'; exit 0',
     "garbage-then-result": _ANSWER + f"echo '[debug] hello'; echo '{_RESULT}'; exit 0",
     "result-without-newline": _ANSWER + f"printf '%s' '{_RESULT}'; exit 0",
+    "half-a-pair": _ANSWER + f"echo '{_RESULT.replace('fine', chr(92) + 'ud83d')}'; exit 0",
     "no-type": _ANSWER + "echo '{\"a\":1}'; echo '[1,2]'; echo 'null'; exit 0",
     "ignores-the-end": _ANSWER + f"trap '' TERM; echo '{_RESULT}'; sleep 60 & sleep 60",
     "ten-megabytes": _ANSWER
     + 'printf \'{"type":"assistant","text":"\'; head -c 10000000 /dev/zero | tr "\\0" x; '
     + f"echo '\"}}'; echo '{_RESULT}'; exit 0",
+    "ten-megabytes-of-a-tool": _ANSWER
+    + 'printf \'{"type":"user","message":{"role":"user","content":[{"type":"tool_result",'
+    + '"tool_use_id":"t","content":"\'; head -c 10000000 /dev/zero | tr "\\0" x; '
+    + f"echo '\"}}]}}}}'; echo '{_RESULT}'; exit 0",
     "odd-characters": _ANSWER
     + 'printf \'{"type":"assistant","t":"a\\\\u2028b\\\\u0000c\\\\r\\\\nd \\xe2\\x80\\xa8 '
     + "\\xef\\xbb\\xbf event: done\"}\\r\\n'; "

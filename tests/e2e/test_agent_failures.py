@@ -71,6 +71,15 @@ def test_a_result_counts_whatever_stands_around_it(
     assert [warning["code"] for warning in stream.data("warning")] == expected
 
 
+def test_half_a_surrogate_pair_arrives(make_runner: MakeRunner, reachable: Path) -> None:
+    """A text that was cut within a character has no UTF-8; it is passed on as it was escaped."""
+    server = make_runner(CLAUDE_CLI=str(behaviour("half-a-pair", reachable)))
+    assert post_run(server.url, {"prompt": "x"}).result["result"] == "\ud83d"
+    answer = post_run(server.url, {"prompt": "x"}, headers={"Accept": "application/json"})
+    assert answer.status == 200
+    assert json.loads(answer.body)["result"]["result"] == "\ud83d"
+
+
 def test_one_that_does_not_end_is_ended(make_runner: MakeRunner, reachable: Path) -> None:
     """A process that ignores SIGTERM and leaves children is killed with them."""
     server = make_runner(CLAUDE_CLI=str(behaviour("ignores-the-end", reachable)))

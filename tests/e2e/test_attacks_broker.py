@@ -466,7 +466,8 @@ def test_an_agent_starts_no_run_of_its_own(
 {inner}
 JSON
 curl -sN --max-time 20 -H 'Content-Type: application/json' -d @body.json {server.url}/run \
-  > loot.txt; curl -s {server.url}/health >> loot.txt"""
+  > loot.txt; curl -s {server.url}/health >> loot.txt
+curl -s -H 'X-Forwarded-For: 192.0.2.1' {server.url}/health >> loot.txt"""
     said = loot(run_script(server, script))
     assert ("inner words" in said) is not defended
-    assert said.count("FORBIDDEN") == (2 if defended else 0)
+    assert said.count("FORBIDDEN") == (3 if defended else 0)

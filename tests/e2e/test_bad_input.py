@@ -293,11 +293,31 @@ def raw(url: str, request: bytes) -> bytes:
     ],
 )
 def test_requests_that_no_client_sends(runner: servers.Server, request_bytes: bytes) -> None:
-    """4xx or a closed connection, never a crash."""
+    """4xx in the form of every refusal, or a closed connection; never a crash."""
     host = runner.url.removeprefix("http://").encode()
     answer = raw(runner.url, request_bytes.replace(b"{host}", host))
-    assert answer.startswith(b"HTTP/1.1 4") or not answer
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if answer:
+        assert head.startswith(b"HTTP/1.1 4")
+        assert b"\r\nx-request-id: " in head.lower()
+        assert b"\r\nx-instance-id: " in head.lower()
+        assert set(json.loads(body)) == {"error", "code", "details"}
     assert httpx2.get(f"{runner.url}/health", trust_env=False).status_code == 200
+
+
+def test_a_caller_who_leaves_within_the_body_is_no_error(make_runner: MakeRunner) -> None:
+    """It happens on every network; a log of errors is for what somebody should look at."""
+    server = make_runner()
+    parts = urlsplit(server.url)
+    with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=10) as sock:
+        sock.sendall(
+            f"POST /run HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+            "Content-Length: 100\r\n\r\n{".encode()
+        )
+    # Both connections are served by one event loop, the older one first.
+    assert httpx2.get(f"{server.url}/health", trust_env=False).status_code == 200
+    server.stop()
+    assert "rror" not in server.log()
 
 
 def test_a_session_under_way_is_not_started_twice(runner: servers.Server) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from claude_run.errors import CallerError
 from claude_run.wire import Changes, FileChange
+from runner.cancellation import to_the_end
 from runner.git import beneath
 
 # A file or a link where a folder must be, a folder with something in it where a file must be, a
@@ -43,7 +44,8 @@ async def apply_changes(
     """
     if changes.base != base:
         raise _refusal("changes.base", "it is not the commit that is checked out")
-    await asyncio.to_thread(_apply, changes, workspace, owner)
+    # To the end: who is cancelled removes the workspace next, and nothing may write there then.
+    await to_the_end(asyncio.to_thread(_apply, changes, workspace, owner))
 
 
 def _refusal(field: str, rule: str) -> CallerError:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from claude_run.errors import UpstreamError
 from claude_run.wire import BRANCH_PATTERN
+from runner.cancellation import to_the_end
 from runner.git.advice import read_advice
 from runner.git.command import (
     GitError,
@@ -174,7 +175,7 @@ async def _check_out(source: CloneSource, workspace: Path, owner: tuple[int, int
     # Not `git checkout`, which has a hook; not `reset`, which moves a branch.
     await run_git(["read-tree", "--reset", "-u", base], git_dir=git_dir, work_tree=workspace)
     if owner is not None:
-        await asyncio.to_thread(_give_away, workspace, owner)
+        await to_the_end(asyncio.to_thread(_give_away, workspace, owner))
     return Clone(base=base, branch=branch, tree=tree, advice=read_advice(workspace, tree))
 
 
