@@ -2,16 +2,39 @@
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx2
 
 from claude_run.sse import Decoder, ServerSentEvent
+from servers import Server, running_gateway
 
 READ_SECONDS = 60.0
+WEAKENED = Path(__file__).parent / "doubles" / "weakened_gateway.py"
+# A gateway whose callers are named by tokens that IAM has let through, and are held back by little.
+BEHIND_IAM = {
+    "AUTH": "iam",
+    "K_SERVICE": "gateway",
+    "MAX_CONCURRENT_SESSIONS": "50",
+    "MAX_DAILY_COST_USD": "10000",
+    "MAX_DAILY_TOKENS": "1000000000",
+}
+
+
+def gateway_behind_iam(
+    runner: str, folder: Path, *, weak: Sequence[str] = (), **environ: str
+) -> AbstractContextManager[Server]:
+    """A gateway as on Cloud Run; `weak` names the mechanisms that are taken out of it."""
+    framework = ("-m", "functions_framework")
+    command = (str(WEAKENED), *weak, "--") if weak else framework
+    # The port is named: mypy would have it among what stands in the environment.
+    return running_gateway(
+        runner, folder, target="gateway", port=0, command=command, **{**BEHIND_IAM, **environ}
+    )
 
 
 @dataclass(frozen=True, slots=True)
