@@ -51,6 +51,8 @@ COMMIT_PATTERN = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
 REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$"
 # Visible ASCII, as an HTTP header can carry it; no length of a real token is assumed.
 SECRET_PATTERN = re.compile(r"[\x21-\x7e]{8,4096}")
+# For the description alone: what `_non_blank` asks, as a regular expression of JSON Schema.
+NON_BLANK_PATTERN = r"[^\s\x1c-\x1f\x85]"
 
 
 def _non_blank(value: str) -> str:
@@ -65,11 +67,14 @@ def _header_safe(value: SecretStr) -> SecretStr:
     return value
 
 
-Prompt = Annotated[str, StringConstraints(max_length=MAX_PROMPT), AfterValidator(_non_blank)]
-SystemPrompt = Annotated[
-    str, StringConstraints(max_length=MAX_SYSTEM_PROMPT), AfterValidator(_non_blank)
+_NON_BLANK = (AfterValidator(_non_blank), Field(json_schema_extra={"pattern": NON_BLANK_PATTERN}))
+Prompt = Annotated[str, StringConstraints(max_length=MAX_PROMPT), *_NON_BLANK]
+SystemPrompt = Annotated[str, StringConstraints(max_length=MAX_SYSTEM_PROMPT), *_NON_BLANK]
+Secret = Annotated[
+    SecretStr,
+    AfterValidator(_header_safe),
+    Field(json_schema_extra={"pattern": f"^{SECRET_PATTERN.pattern}$"}),
 ]
-Secret = Annotated[SecretStr, AfterValidator(_header_safe)]
 MaxTurns = Annotated[int, Field(ge=1, le=MAX_TURNS)]
 TimeoutMinutes = Annotated[float, Field(gt=0, le=MAX_TIMEOUT_MINUTES, allow_inf_nan=False)]
 BudgetUsd = Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
@@ -108,6 +113,15 @@ class Wire(BaseModel):
 
 class Repository(Wire):
     """What is cloned before the agent starts: by `url`, or by GitHub's `name` (owner/name)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": [name], "properties": {name: {"type": "string"}}}
+                for name in ("url", "name")
+            ]
+        }
+    )
 
     url: HttpUrl | None = None
     name: Annotated[str, StringConstraints(pattern=REPOSITORY_PATTERN)] | None = None
