@@ -1,171 +1,136 @@
-"""What `POST /run` costs beside a bare Claude Code, both measured in turn in this one run.
+"""What the runner costs beside a bare Claude Code, and the gateway beside the runner.
 
     make bench            all of it
     make bench QUICK=1    fewer rounds
 
-Bare is `claude -p --output-format stream-json --include-partial-messages`, with the same scripted
-model behind it. A ratio over its bound is marked, and the exit status is 1.
+All are measured in turn in this one run, with the same scripted model behind them. Bare is
+`claude -p --output-format stream-json --include-partial-messages`, `/run` is the runner's, a
+session the gateway's in front of it. What is over its bound is marked, and the exit status is 1.
 """
 
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import httpx2
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-import claude_agent_sdk
-
 import servers
+from sessions import SETTINGS, replay, together, writes
+from timing import at_once, bare, memory, session, through
 
-CLI = Path(claude_agent_sdk.__file__).parent / "_bundled" / "claude"
 DELTAS = 20_000
 AT_ONCE = 16
 
-BOUNDS = {"first text": 1.25, "20,000 deltas": 1.15, "16 at once": 1.2}
-MEMORY_MEGABYTES = 150
-
-SHORT = servers.scenario(servers.say("One sentence, and that is all."))
+SHORT = servers.scenario(servers.say("word and that is all."))
 LONG = servers.scenario({"blocks": [{"type": "text", "text": "word ", "repeat": DELTAS}]})
 
 
-class Timing:
-    """When the first text came and when it was over, in seconds."""
+@dataclass(slots=True)
+class Row:
+    """Two columns of seconds, the second at most `bound` times the first."""
 
-    def __init__(self) -> None:
-        self.begin = time.monotonic()
-        self.first = 0.0
-        self.total = 0.0
-        self.deltas = 0
+    name: str
+    columns: tuple[str, str]
+    bound: float
+    first: list[float] = field(default_factory=list)
+    second: list[float] = field(default_factory=list)
 
-    def line(self, line: bytes) -> None:
-        """Look at one line of output."""
-        if b'"text_delta"' in line:
-            self.deltas += 1
-            if not self.first:
-                self.first = time.monotonic() - self.begin
-
-    def end(self) -> "Timing":
-        """It is over."""
-        self.total = time.monotonic() - self.begin
-        return self
+    def add(self, first: float, second: float) -> None:
+        """One measurement of each."""
+        self.first.append(first)
+        self.second.append(second)
 
 
-def bare(model: str, prompt: str) -> Timing:
-    """One bare Claude Code."""
-    with tempfile.TemporaryDirectory() as home:
-        timing = Timing()
-        process = subprocess.Popen(
-            [
-                CLI,
-                "-p",
-                "--output-format",
-                "stream-json",
-                "--include-partial-messages",
-                "--verbose",
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=home,
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": home,
-                "ANTHROPIC_BASE_URL": model,
-                "ANTHROPIC_API_KEY": servers.PLANTED_KEY,
-                "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-                "DISABLE_AUTOUPDATER": "1",
-            },
-        )
-        assert process.stdin is not None  # noqa: S101
-        assert process.stdout is not None  # noqa: S101
-        process.stdin.write(prompt.encode())
-        process.stdin.close()
-        for line in process.stdout:
-            timing.line(line)
-        process.wait()
-        return timing.end()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One number, and the bound that it is to keep."""
 
+    name: str
+    value: float
+    bound: float
+    least: bool = False
 
-def through(runner: str, prompt: str) -> Timing:
-    """One `POST /run`, read as a client reads."""
-    timing = Timing()
-    with (
-        httpx2.Client(timeout=120, trust_env=False) as client,
-        client.stream("POST", f"{runner}/run", json={"prompt": prompt}) as answer,
-    ):
-        rest = b""
-        for chunk in answer.iter_raw():
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                timing.line(line)
-    return timing.end()
-
-
-def at_once(work: Callable[[], Timing]) -> float:
-    """Wall seconds of AT_ONCE of them."""
-    results: list[Timing] = []
-    begin = time.monotonic()
-    threads = [threading.Thread(target=lambda: results.append(work())) for _ in range(AT_ONCE)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(results) == AT_ONCE  # noqa: S101
-    assert all(timing.deltas for timing in results)  # noqa: S101
-    return time.monotonic() - begin
+    @property
+    def over(self) -> bool:
+        """Whether it does not keep it."""
+        return self.value < self.bound if self.least else self.value > self.bound
 
 
 def main() -> int:
-    """Measure, print a table, judge."""
+    """Measure, print tables, judge."""
     rounds = 3 if os.environ.get("QUICK") else 10
-    rows: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in BOUNDS}
-    with servers.scripted_model() as model, servers.running_runner(model.url) as runner:
+    first = Row("first text", ("bare", "/run"), 1.25)
+    long = Row("20,000 deltas", ("bare", "/run"), 1.15)
+    many = Row("16 at once", ("bare", "/run"), 1.2)
+    first_session = Row("first text", ("/run", "session"), 1.25)
+    long_session = Row("20,000 deltas", ("/run", "session"), 1.2)
+    written: list[float] = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        servers.scripted_model() as model,
+        servers.running_runner(model.url) as runner,
+        servers.running_gateway(runner.url, Path(folder), **SETTINGS) as gateway,
+    ):
         bare(model.url, SHORT)
         through(runner.url, SHORT)
+        session(gateway.url, SHORT)
         idle = memory(runner.pid)
         for number in range(rounds):
-            rows["first text"][0].append(bare(model.url, SHORT).first)
-            rows["first text"][1].append(through(runner.url, SHORT).first)
+            short = bare(model.url, SHORT), through(runner.url, SHORT), session(gateway.url, SHORT)
+            first.add(short[0].first, short[1].first)
+            first_session.add(short[1].first, short[2].first)
             if number % 2 == 0:
-                for column, timing in enumerate((bare(model.url, LONG), through(runner.url, LONG))):
-                    assert timing.deltas == DELTAS, timing.deltas  # noqa: S101
-                    rows["20,000 deltas"][column].append(timing.total)
+                whole = bare(model.url, LONG), through(runner.url, LONG), session(gateway.url, LONG)
+                assert [timing.words for timing in whole] == [DELTAS] * 3  # noqa: S101
+                long.add(whole[0].total, whole[1].total)
+                long_session.add(whole[1].total, whole[2].total)
             if number % 3 == 0:
-                rows["16 at once"][0].append(at_once(lambda: bare(model.url, SHORT)))
-                rows["16 at once"][1].append(at_once(lambda: through(runner.url, SHORT)))
+                many.add(
+                    at_once(lambda: bare(model.url, SHORT), AT_ONCE),
+                    at_once(lambda: through(runner.url, SHORT), AT_ONCE),
+                )
+                written.append(writes(gateway.url, Path(folder)))
             print(f"round {number + 1} of {rounds}", file=sys.stderr)
         peak = memory(runner.pid, "VmHWM")
-    return report(rows, idle, peak)
+        replayed = replay(runner.url)
+    crowd = together()
+    figures = [
+        Figure(name="MB of the runner, at most", value=peak, bound=150),
+        Figure(name="store writes a second, a session", value=max(written), bound=8),
+        Figure(name="ms to a replay's first event", value=replayed.first * 1000, bound=100),
+        Figure(name="events a second of a replay", value=replayed.rate, bound=20_000, least=True),
+        Figure(name="MB of the gateway, 50 sessions", value=crowd.memory, bound=400),
+    ]
+    rows = [first, long, many, first_session, long_session]
+    print(f"the runner idle: {idle:.0f} MB; 50 sessions of 3 s at once: {crowd.seconds:.1f} s")
+    print(f"load: {os.getloadavg()[0]:.1f}")
+    return report(rows, figures)
 
 
-def memory(pid: int, field: str = "VmRSS") -> float:
-    """Megabytes of a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition(f"{field}:")[2].split()[0]) / 1024
-
-
-def report(rows: dict[str, tuple[list[float], list[float]]], idle: float, peak: float) -> int:
-    """Print medians and ratios. Returns the exit status."""
-    failed = peak > MEMORY_MEGABYTES
-    print(f"{'median seconds':<16}{'bare':>8}{'/run':>8}{'ratio':>8}{'bound':>8}")
-    figures = {}
-    for name, (bare_times, run_times) in rows.items():
-        plain, run = statistics.median(bare_times), statistics.median(run_times)
-        ratio = run / plain
-        failed |= ratio > BOUNDS[name]
-        mark = "" if ratio <= BOUNDS[name] else "  over"
-        print(f"{name:<16}{plain:>8.2f}{run:>8.2f}{ratio:>8.2f}{BOUNDS[name]:>8.2f}{mark}")
-        figures[name] = {"bare": plain, "run": run, "ratio": ratio}
-    print(f"memory of the runner: {idle:.0f} MB idle, {peak:.0f} MB at most (bound 150)")
-    print(json.dumps(figures))
+def report(rows: list[Row], figures: list[Figure]) -> int:
+    """Print medians, ratios and figures. Returns the exit status."""
+    failed = False
+    found: dict[str, dict[str, float]] = {}
+    print(f"{'median seconds':<16}{'':>8}{'':>10}{'ratio':>8}{'bound':>8}")
+    for row in rows:
+        plain, other = statistics.median(row.first), statistics.median(row.second)
+        ratio = other / plain
+        failed |= ratio > row.bound
+        mark = "" if ratio <= row.bound else "  over"
+        times = f"{row.columns[0]} {plain:.2f}", f"{row.columns[1]} {other:.2f}"
+        print(f"{row.name:<16}{times[0]:>12}{times[1]:>14}{ratio:>8.2f}{row.bound:>8.2f}{mark}")
+        name = f"{row.name}, {row.columns[1]}"
+        found[name] = {row.columns[0]: plain, row.columns[1]: other, "ratio": ratio}
+    for figure in figures:
+        failed |= figure.over
+        side, mark = "≥" if figure.least else "≤", "  over" if figure.over else ""
+        print(f"{figure.name:<36}{figure.value:>10.1f}  {side} {figure.bound:g}{mark}")
+        found[figure.name] = {"value": figure.value}
+    print(json.dumps(found))
     return int(failed)
 
 

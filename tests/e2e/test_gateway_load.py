@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -29,7 +30,7 @@ FIRST_ANSWER_SECONDS = 2.4
 TRIES = 3
 
 # No quota is to end what is measured.
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "MAX_CONCURRENT_SESSIONS": "60",
     "MAX_DAILY_TOKENS": "1000000000",
     "MAX_DAILY_COST_USD": "100000",
