@@ -46,7 +46,7 @@ def gateway(request: Request) -> Response:
 
 def _start() -> None:
     """Check, and put ourselves before functions-framework's own routes."""
-    logs.configure()
+    logs.configure(project=os.environ.get("GOOGLE_CLOUD_PROJECT"))
     try:
         settings()
     except ConfigurationError as error:

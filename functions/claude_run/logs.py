@@ -7,12 +7,18 @@ import sys
 
 import structlog
 
+from claude_run import tracing
 
-def configure() -> None:
-    """Set structlog up for this process. Call it once, from an entry point."""
+
+def configure(*, project: str | None = None) -> None:
+    """Set structlog up for this process. Call it once, from an entry point.
+
+    `project`: Google Cloud's, by which Cloud Logging finds a line's trace; None on a laptop.
+    """
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            traced(project),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.EventRenamer("message"),
@@ -26,6 +32,20 @@ def configure() -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def traced(project: str | None) -> structlog.typing.Processor:
+    """Add the trace that a line was written in, if it was in one."""
+
+    def add(
+        _logger: object, _name: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        context = tracing.current()
+        if context is not None:
+            event.update(context.log_fields(project))
+        return event
+
+    return add
 
 
 def _severity(

@@ -20,7 +20,7 @@ from typing import Self
 
 import httpx2
 
-from claude_run import __version__, answers, retry
+from claude_run import __version__, answers, retry, tracing
 from claude_run.endpoint import Endpoint, Timeouts
 from claude_run.errors import Code, UpstreamError
 from claude_run.sse import Decoder, ServerSentEvent
@@ -66,6 +66,8 @@ def _request(
     }
     if call.body is not None:
         headers["Content-Type"] = "application/json"
+    if (parent := tracing.traceparent()) is not None:
+        headers["traceparent"] = parent
     if token is not None:
         headers |= authorization(token)
     limits = httpx2.Timeout(

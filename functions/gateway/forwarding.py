@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -275,7 +276,10 @@ class Forwarder:
         if draining:
             run.stop(shutdown())
         threading.Thread(
-            target=self._keep, args=(run_id, run, has_left), name=run_id, daemon=True
+            target=copy_context().run,  # its logs belong to the request
+            args=(self._keep, run_id, run, has_left),
+            name=run_id,
+            daemon=True,
         ).start()
         return run
 

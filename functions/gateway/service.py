@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -169,7 +170,11 @@ class Gateway:
         )
         key = claim.session.key
         thread = threading.Thread(
-            target=self._run, args=(key, driver), name=f"driver-{key}", daemon=True
+            # What the request was: its logs and its trace go on in the turn that it began.
+            target=copy_context().run,
+            args=(self._run, key, driver),
+            name=f"driver-{key}",
+            daemon=True,
         )
         with self._lock:
             if self._draining:  # and `drain` may have looked for those that it stops

@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
+from claude_run.logs import traced
 from gateway.http.routes import HEALTH, LIST, ROUTES, template
 from gateway.limits import Limits
 from gateway_app import IAM, NoStore, open_app, token
@@ -160,8 +161,8 @@ def test_a_log_line_names_request_and_trace(tmp_path: Path) -> None:
         "X-Request-Id": "request-1",
     }
     with (
-        open_app(tmp_path, **IAM, GOOGLE_CLOUD_PROJECT="my-project") as (client, _),
-        capture_logs(processors=[merge_contextvars]) as lines,
+        open_app(tmp_path, **IAM) as (client, _),
+        capture_logs(processors=[merge_contextvars, traced("my-project")]) as lines,
     ):
         client.application.add_url_rule("/break", view_func=lambda: str(1 / 0))
         answer = client.get("/break", headers=headers)

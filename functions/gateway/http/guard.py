@@ -7,6 +7,7 @@ from uuid import uuid4
 import structlog
 from flask import Flask, Response, g, request
 
+from claude_run import spans, tracing
 from claude_run.errors import ClaudeRunError
 from claude_run.identity import Caller, Mode, authenticate, check_local_request
 from claude_run.idtoken import Certificates
@@ -16,8 +17,6 @@ from gateway.limits import Allowance
 from gateway.service import Gateway
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# https://cloud.google.com/trace/docs/trace-context#legacy-http-header: TRACE_ID/SPAN_ID;o=OPTIONS
-_TRACE = re.compile(r"([0-9a-fA-F]{32})(?:/([0-9]{1,20}))?(?:;.*)?")
 
 
 class Guard:
@@ -41,7 +40,11 @@ class Guard:
         g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
         # Threads are used again: what the last request has bound is not ours.
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=g.request_id, **self._trace())
+        structlog.contextvars.bind_contextvars(request_id=g.request_id)
+        tracing.enter(tracing.from_headers(request.headers.items()))
+        if request.path != HEALTH:
+            g.span = spans.span("gateway.request", serves=True, request_id=g.request_id)
+            g.span.enter()
         if self._local:
             check_local_request(
                 request.method,
@@ -68,18 +71,6 @@ class Guard:
         except ClaudeRunError:
             return None
 
-    def _trace(self) -> dict[str, str]:
-        found = _TRACE.fullmatch(request.headers.get("X-Cloud-Trace-Context", "")[:200])
-        if found is None:
-            return {}
-        trace, span = found.groups()
-        if self._settings.project:
-            trace = f"projects/{self._settings.project}/traces/{trace}"
-        fields = {"logging.googleapis.com/trace": trace}
-        if span:
-            fields["logging.googleapis.com/spanId"] = f"{int(span) % 2**64:016x}"
-        return fields
-
     def after(self, answer: Response) -> Response:
         """What every answer carries; and it is counted."""
         answer.headers["X-Request-Id"] = g.request_id
@@ -90,9 +81,10 @@ class Guard:
         answer.headers["X-Content-Type-Options"] = "nosniff"
         cors.allow(request, answer, self._settings.allowed_origins, local=self._local)
         rule = request.url_rule
-        self._gateway.metrics.request(
-            template(rule.rule) if rule is not None else "",
-            answer.status_code,
-            time.monotonic() - g.began,
-        )
+        route = template(rule.rule) if rule is not None else ""
+        self._gateway.metrics.request(route, answer.status_code, time.monotonic() - g.began)
+        if (span := g.get("span")) is not None:
+            span.set(route=route, status=answer.status_code)
+            # With the last byte of its stream, not with the first.
+            answer.call_on_close(span.end)
         return answer

@@ -1,8 +1,11 @@
 """A WSGI application that comes to be with its first request, in the process that serves it."""
 
+import os
 import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
+
+from claude_run import spans
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -33,6 +36,7 @@ class LazyApp:
                 from gateway.http.routes import ROUTES
                 from gateway.opening import open_gateway
 
+                spans.start("claude-run-gateway", os.environ)
                 self._gateway = open_gateway(self._settings(), routes=ROUTES)
                 self._app = create_app(self._gateway)
             return self._app

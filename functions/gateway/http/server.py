@@ -13,6 +13,8 @@ from typing import Any
 
 import structlog
 
+from claude_run import spans
+
 log = structlog.get_logger()
 
 # functions-framework's own default is four a core, and each open stream holds one. Cloud Run sends
@@ -69,5 +71,6 @@ class _Exit:
         # Every reader has been given its last event by now. Where the process does not end by
         # itself, a thread waits for somebody who does not read, or does not answer.
         time.sleep(max(0.0, deadline - time.monotonic()))
+        spans.stop()
         log.warning("ended with requests open")
         os._exit(0)

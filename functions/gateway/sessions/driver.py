@@ -8,15 +8,18 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import structlog
 
+from claude_run import spans
 from claude_run.client import Client, RunStream
 from claude_run.errors import ClaudeRunError, Code, StoppedError, UpstreamError
 from claude_run.events import ChangesEvent, DoneEvent, RunEvent, TranscriptEvent
+from claude_run.spans import Span
 from claude_run.wire import Changes
 from gateway.quota import LapsedError
 from gateway.sessions import blobs, events
@@ -85,12 +88,21 @@ class Driver:
     def run(self) -> None:
         """Drive the turn to its end."""
         session = self.turn.claim.session
+        with spans.span("session.turn", session=session.key, turn=session.turn) as span:
+            self._run(span)
+
+    def _run(self, span: Span) -> None:
+        session = self.turn.claim.session
         try:
             failure = self._drive()
+            if failure is not None:
+                span.fail(failure.code)
             self._conclude(failure)
         except StaleLeaseError:
+            span.fail(StaleLeaseError.__name__)
             log.warning("session was taken over", session=session.key)
-        except Exception:
+        except Exception as error:
+            span.fail(type(error).__name__)
             # Its lease runs out, and whoever looks next finalises it.
             log.exception("driver failed", session=session.key)
         finally:
@@ -324,7 +336,10 @@ class _Pump:
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._stream: RunStream | None = None
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        # In the turn's trace: it is this thread that asks the runner.
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name=name, daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:
