@@ -46,9 +46,8 @@ def gateway(request: Request) -> Response:
 
 def _start() -> None:
     """Check, and put ourselves before functions-framework's own routes."""
-    logs.configure(project=os.environ.get("GOOGLE_CLOUD_PROJECT"))
     try:
-        settings()
+        logs.configure(project=settings().project)
     except ConfigurationError as error:
         sys.exit(f"The gateway cannot start: {error.message}")
     server.prepare(_APP.drain)

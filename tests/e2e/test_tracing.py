@@ -3,6 +3,7 @@
 import base64
 import json
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -22,6 +23,8 @@ CALLED = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
 OWN_KEY = "sk-planted-key-of-a-caller-0123456789"
 PROMPT = "planted-words-of-a-prompt"
 CHAIN = ["gateway.request", "session.turn", "runner.request", "runner.run", "runner.agent"]
+# Cloud Run kills 10 s after SIGTERM.
+EXIT_SECONDS = 8.0
 
 
 @pytest.fixture
@@ -158,7 +161,10 @@ def test_a_collector_that_is_gone_is_in_nobodys_way(model: servers.Server) -> No
     nowhere = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
     with running_runner(model.url, **nowhere, OTEL_BSP_SCHEDULE_DELAY="100") as runner:
         assert post_run(runner.url, {"prompt": scenario(say("hello"))}).text == "hello"
+        began = time.monotonic()
         assert runner.stop(signal.SIGTERM) == 0
+        assert time.monotonic() - began < EXIT_SECONDS
+        assert lines(runner, "traces are not exported")
         assert all(line.startswith("{") for line in runner.log().splitlines()[1:])
 
 
