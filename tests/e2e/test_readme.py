@@ -38,13 +38,17 @@ def curl_that_fails(home: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize(("kind", "source"), EXAMPLES)
 def test_an_example_works(kind: str, source: str, runner: servers.Server, tmp_path: Path) -> None:
-    """As it stands, against a runner; only the address is another one."""
-    environ = {"CLAUDE_RUN_URL": runner.url}
+    """As it stands, against a gateway and a runner; only the address is another one."""
+    with servers.running_gateway(runner.url, tmp_path / "state") as gateway:
+        works(kind, source, gateway.url, tmp_path)
+
+
+def works(kind: str, source: str, url: str, tmp_path: Path) -> None:
+    """Run an example; what it prints shows the end of what it began."""
+    environ = {"CLAUDE_RUN_URL": url}
     if "curl" in source:
         environ |= curl_that_fails(tmp_path)
-    source = source.replace(URL, runner.url).replace(
-        ".venv/bin/", f"{Path(sys.executable).parent}/"
-    )
+    source = source.replace(URL, url).replace(".venv/bin/", f"{Path(sys.executable).parent}/")
     shell = ["bash", "-euo", "pipefail", "-c"]
     done = subprocess.run(
         [*(shell if kind == "sh" else [sys.executable, "-c"]), source],
@@ -62,8 +66,8 @@ def test_an_example_works(kind: str, source: str, runner: servers.Server, tmp_pa
 
 
 def test_the_examples_are_found() -> None:
-    """The command line, curl twice, Python; and the two commands."""
-    assert len(EXAMPLES) == 4
+    """For runs the command line, curl twice, Python; one of each for sessions; two commands."""
+    assert len(EXAMPLES) == 7
     assert MAKE == ["make demo\n"]
     assert THIS in [source for _, source in BLOCKS]
     assert THIS in (REPOSITORY / ".ci/run").read_text()
