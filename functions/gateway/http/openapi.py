@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from claude_run import __version__
-from claude_run.wire import RunRequest, RunResult
+from claude_run.wire import Changes, RunRequest, RunResult, TranscriptPart
 from claude_run.wire_sessions import (
     EVENT_DATA,
     RESERVED_SESSION_IDS,
@@ -45,6 +45,7 @@ _REASONS: Mapping[int, str] = {
     500: "Something went wrong; of a run: it failed.",
     503: "Not now: see Retry-After.",
 }
+_NOT_IN_IDS = str.maketrans({"/": "-", "{": None, "}": None})
 # Before any route is reached.
 _ALWAYS = (400, 401, 403, 405, 415, 429, 500, 503)
 _WITH_BODY = (413,)
@@ -62,6 +63,18 @@ class Operation:
     parameters: tuple[dict[str, Any], ...] = ()
     also: tuple[int, ...] = ()
     errors: tuple[type[BaseModel], ...] = (ErrorAnswer,)
+
+
+_SESSION_EVENTS: Mapping[str, type[BaseModel] | None] = EVENT_DATA
+# `message` is what Claude Code prints, and its own.
+_RUN_EVENTS: Mapping[str, type[BaseModel] | None] = {
+    "message": None,
+    "warning": shapes.RunWarning,
+    "transcript": TranscriptPart,
+    "changes": Changes,
+    "error": shapes.RunError,
+    "done": None,
+}
 
 
 def _query(name: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
@@ -222,7 +235,7 @@ def document() -> dict[str, Any]:
 def _described(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "summary": operation.summary,
-        "operationId": f"{operation.method}{operation.path.replace('/', '-')}",
+        "operationId": _id(operation),
         "parameters": list(operation.parameters),
         "responses": _responses(operation),
     }
@@ -234,16 +247,33 @@ def _described(operation: Operation) -> dict[str, Any]:
     return described
 
 
+def _id(operation: Operation) -> str:
+    return f"{operation.method}{operation.path}".translate(_NOT_IN_IDS)
+
+
+def _links() -> dict[str, Any]:
+    """What can be asked of a session that has been started."""
+    return {
+        _id(operation): {
+            "operationId": _id(operation),
+            "parameters": {parameter["name"]: "$response.header.X-Session-Id"},
+        }
+        for operation in OPERATIONS
+        for parameter in operation.parameters
+        if parameter["schema"] is _ID
+    }
+
+
 def _responses(operation: Operation) -> dict[str, Any]:
     contents = {
-        kind: {"schema": _ref(model) if model is not None else _free(kind)}
+        kind: {"schema": _ref(model) if model is not None else _free(kind, operation)}
         for kind, model in operation.answers.items()
     }
     answers: dict[str, Any] = {"200": _answer(200) | {"content": contents}}
     if _STREAM in operation.answers and operation.path != routes.RUN:
-        # By the event's name; OpenAPI has no words of its own for what a stream holds.
-        events = {name: _ref(model) for name, model in EVENT_DATA.items()}
-        answers["200"]["x-events"] = events
+        answers["200"]["headers"]["X-Session-Id"] = {"schema": {"type": "string"}}
+    if operation.path == routes.START:
+        answers["200"]["links"] = _links()
     refused = [_ref(model) for model in operation.errors]
     schema = refused[0] if len(refused) == 1 else {"anyOf": refused}
     body = _WITH_BODY if operation.body is not None else ()
@@ -264,8 +294,23 @@ def _answer(status: int) -> dict[str, Any]:
     return {"description": _REASONS[status], "headers": headers}
 
 
-def _free(kind: str) -> dict[str, Any]:
+def _free(kind: str, operation: Operation) -> dict[str, Any]:
+    if kind == _STREAM:
+        events = _RUN_EVENTS if operation.path == routes.RUN else _SESSION_EVENTS
+        return {"oneOf": [_event(name, model) for name, model in events.items()]}
     return {"type": "object"} if kind == _JSON else {"type": "string"}
+
+
+def _event(name: str, model: type[BaseModel] | None) -> dict[str, Any]:
+    """One event of a stream, as an object of its fields."""
+    data: dict[str, Any] = {"type": "string"}
+    if model is not None:
+        data |= {"contentMediaType": _JSON, "contentSchema": _ref(model)}
+    return {
+        "type": "object",
+        "properties": {"event": {"const": name}, "id": {"type": "string"}, "data": data},
+        "required": ["event", "data"],
+    }
 
 
 def _ref(model: type[BaseModel]) -> dict[str, Any]:
@@ -279,7 +324,8 @@ def _schemas() -> dict[str, Any]:
         for model in (operation.body, *operation.answers.values(), *operation.errors)
         if model is not None
     }
-    models |= {model.__name__: model for model in EVENT_DATA.values()}
+    events = (*_SESSION_EVENTS.values(), *_RUN_EVENTS.values())
+    models |= {model.__name__: model for model in events if model is not None}
     _, found = models_json_schema(
         [(model, "validation") for model in models.values()], by_alias=True, ref_template=_REF
     )

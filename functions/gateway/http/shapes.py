@@ -15,6 +15,13 @@ class RunError(Wire):
     details: dict[str, Any]
 
 
+class RunWarning(Wire):
+    """Something in the request has no effect, or another one."""
+
+    code: str
+    message: str
+
+
 class Component(Wire):
     """A part that works, or does not."""
 
