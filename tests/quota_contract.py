@@ -89,7 +89,6 @@ class RaceContract:
         settings = LimitSettings(per_minute=10, per_hour=10, per_day=10)
 
         def call(which: int) -> bool:
-            # As on instances of their own: within one, calls of one caller take turns.
             return is_taken(Limits(store, settings), NEXT if which % 2 else EDGE)
 
         passed = all_at_once(50, call)

@@ -17,7 +17,6 @@ from typing import Any
 from claude_run.errors import CallerError, Code
 from gateway.limit_settings import LimitSettings
 from gateway.store import Collection, Put, Store, Transaction
-from gateway.turns import Turns
 
 RETENTION = timedelta(days=2)  # the longest window, and a clock that is a day behind
 
@@ -50,7 +49,6 @@ class Limits:
     def __init__(self, store: Store, settings: LimitSettings) -> None:
         self._store = store
         self._settings = settings
-        self._turns = Turns()
 
     def take(self, caller_sub: str, now: datetime) -> Allowance:
         """Count a call, or raise `CallerError` RATE_LIMIT_EXCEEDED; a refused one counts nothing.
@@ -65,8 +63,7 @@ class Limits:
             transaction.write(Put(path, {**counts, "expireAt": now + RETENTION}))
             return allowance
 
-        with self._turns.taking(path):
-            return self._store.transact(work)
+        return self._store.transact(work)
 
 
 def _path(caller_sub: str) -> str:
