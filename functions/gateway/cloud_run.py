@@ -43,13 +43,16 @@ class CloudRunService:
         from google.api_core.exceptions import GoogleAPICallError
         from google.auth.exceptions import GoogleAuthError
         from google.cloud.run_v2 import Condition
+        from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
+        from requests import RequestException
 
         try:
             service = self._connected().get_service(
                 name=self.name, timeout=CALL_SECONDS, retry=None
             )
-        except (GoogleAPICallError, GoogleAuthError) as error:
-            # Google's text stays out: no rule says what is in it.
+        except (GoogleAPICallError, GoogleAuthError, RequestException, ParseError) as error:
+            # The last two the REST client lets through. Google's text stays out: no rule says what
+            # is in it.
             raise UpstreamError(
                 f"Google does not say how the service is ({type(error).__name__}).",
                 code=Code.UNAVAILABLE,
