@@ -25,8 +25,9 @@ from runner.protocol import protocol
 from runner.runs import Runs
 from runner.settings import Settings
 
-# Cloud Run gives 10 s after SIGTERM; the last events must be out before.
-DRAIN_SECONDS = 8
+# Cloud Run gives 10 s after SIGTERM: for the streams to end, and for runs that nobody reads.
+DRAIN_SECONDS = 7
+IDLE_SECONDS = 1.5
 
 
 class QuietServer(uvicorn.Server):
@@ -65,7 +66,7 @@ async def serve(settings: Settings) -> None:
         )
         await server.serve(sockets=[listener])
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(runs.wait_idle(), DRAIN_SECONDS)
+            await asyncio.wait_for(runs.wait_idle(), IDLE_SECONDS)
         broker.should_exit = broker.force_exit = True
         await serving
 

@@ -84,6 +84,14 @@ def write_private(path: Path, data: bytes, user: User | None) -> None:
         file.write(data)
 
 
+def write_readable(path: Path, data: bytes, user: User | None) -> None:
+    """Write a new file of ours that the run's user can read and not change."""
+    write_private(path, data, None)
+    if user is not None:
+        os.chown(path, -1, user.gid)
+        path.chmod(0o640)
+
+
 def remove(folders: Folders) -> None:
     """Remove all of it, whatever modes the agent left. Call it when no process is left."""
     for folder in (folders.places.workspace, folders.private):

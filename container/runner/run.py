@@ -14,7 +14,7 @@ from runner import disk, options, transcripts
 from runner.agent import AgentProcess, Invocation, Limits
 from runner.broker.grants import Grant, Grants
 from runner.cancellation import to_the_end
-from runner.folders import Folders, write_private
+from runner.folders import Folders, write_readable
 from runner.git.apply import apply_changes
 from runner.git.clone import Clone, clone
 from runner.git.snapshot import Snapshot
@@ -144,12 +144,11 @@ class Run:
             await to_the_end(
                 asyncio.to_thread(transcripts.restore, request.resume.transcript, places, user)
             )
-        for path, content in (
-            (places.mcp_config, options.mcp_file(request)),
-            (places.settings, options.settings_file(request, self.settings.defaults)),
-        ):
-            if content is not None:
-                write_private(path, Frame.of("", content).data, user)
+        if (servers := options.mcp_file(request)) is not None:
+            write_readable(places.mcp_config, Frame.of("", servers).data, user)
+        # Not the agent's own: it holds the hook that refuses what is not allowed.
+        if (rules := options.settings_file(request, self.settings.defaults)) is not None:
+            write_readable(places.settings, Frame.of("", rules).data, user)
         return cloned.advice if cloned else None
 
     def _invocation(self, access: options.BrokerAccess, advice: str | None) -> Invocation:
