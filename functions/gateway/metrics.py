@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Protocol
 
 import structlog
 
@@ -37,6 +38,13 @@ FLUSH_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
 
 
+class Writes(Protocol):
+    """A store, as far as counting needs one."""
+
+    def write(self, writes: Iterable[Write]) -> None:
+        """All of this or nothing."""
+
+
 class _State:
     """What belongs to one process."""
 
@@ -54,7 +62,7 @@ class Metrics:
     `routes` are templates as `/interactive/{id}`: any other path counts as `other`.
     """
 
-    def __init__(self, store: Store, *, routes: Iterable[str]) -> None:
+    def __init__(self, store: Writes, *, routes: Iterable[str]) -> None:
         self._store = store
         self._routes = frozenset(routes)
         self._state = _State()
