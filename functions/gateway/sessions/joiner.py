@@ -12,6 +12,8 @@ from gateway.sessions.events import SessionEvent
 JOIN_SECONDS = 0.010
 
 _QUOTES = len('""')
+# A character in JSON, at the most: two escapes of six bytes.
+_MOST = 12
 
 
 class Joiner:
@@ -54,7 +56,11 @@ class Joiner:
 
     def _join(self, event: SessionEvent, now: float) -> list[SessionEvent]:
         text: str = event.data["content"]
-        more = size(text) - _QUOTES
+        more = len(text) * _MOST
+        if self._bytes + more + _QUOTES > MAX_VALUE_BYTES:
+            # Only now counted exactly, which for every delta would be most of the work here.
+            self._bytes = size("".join(self._pieces)) - _QUOTES
+            more = size(text) - _QUOTES
         over = self._bytes + more + _QUOTES > MAX_VALUE_BYTES
         gone = self.flush() if over or self.due(now) == 0 else []
         if not self._pieces:
