@@ -3,6 +3,7 @@
 Messages are constant, facts are fields, secrets are in neither.
 """
 
+import logging
 import sys
 
 import structlog
@@ -32,6 +33,18 @@ def configure(*, project: str | None = None) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    # What libraries log comes out in the same form; without this, as plain text over many lines.
+    logging.basicConfig(handlers=[_Forward(logging.WARNING)], force=True)
+
+
+class _Forward(logging.Handler):
+    """From the standard library's logging to ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        structlog.get_logger().log(
+            record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info
+        )
 
 
 def traced(project: str | None) -> structlog.typing.Processor:
