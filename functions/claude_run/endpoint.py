@@ -11,6 +11,7 @@ from claude_run.loopback import is_loopback
 # A name or an address, in the form that goes over the wire.
 _HOST = re.compile(rb"[A-Za-z0-9._:-]+")
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
     """Seconds; `read` is between two pieces of an answer, not for the whole of it."""
