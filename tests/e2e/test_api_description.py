@@ -76,7 +76,7 @@ def gateway(model: servers.Server) -> Iterator[str]:
             assert "Traceback" not in runner.log()
 
 
-def events_conform(_context: CheckContext, response: Response, case: Case) -> None:
+def events_conform(_context: CheckContext, response: Response, case: Case[Any]) -> None:
     """Every event of a session's stream is one that is described, and shaped so."""
     if case.path in (START, MESSAGE, EVENTS) and response.status_code == 200:
         for event in Decoder().feed(response.content):
@@ -94,7 +94,7 @@ def test_the_description_is_served(gateway: str) -> None:
 
 @described.parametrize()  # type: ignore[untyped-decorator]
 @settings(DETERMINISTIC, max_examples=EXAMPLES)
-def test_every_answer_is_as_described(case: Case, gateway: str) -> None:
+def test_every_answer_is_as_described(case: Case[Any], gateway: str) -> None:
     """No 5xx, no other status, content type, header or shape; wrong input is refused."""
     case.call_and_validate(base_url=gateway, additional_checks=[events_conform])
 
@@ -108,20 +108,20 @@ def test_stories_go_as_described(gateway: str) -> None:
     class Stories(machine):  # type: ignore[misc]
         """Told to one gateway."""
 
-        def get_call_kwargs(self, _case: Case) -> dict[str, Any]:
+        def get_call_kwargs(self, _case: Case[Any]) -> dict[str, Any]:
             return {"base_url": gateway}
 
-        def before_call(self, case: Case) -> None:
+        def before_call(self, case: Case[Any]) -> None:
             # An id that another story has used is 409: no two stories may meet.
             body = case.body
             if case.path == START and isinstance(body, dict) and _is_id(body.get("sessionId")):
                 body["sessionId"] = uuid4().hex
 
-        def after_call(self, response: Response, case: Case) -> None:
+        def after_call(self, response: Response, case: Case[Any]) -> None:
             super().after_call(response, case)
             seen[f"{case.method.upper()} {case.path}", response.status_code] += 1
 
-        def validate_response(self, response: Response, case: Case, **arguments: Any) -> None:  # noqa: ANN401
+        def validate_response(self, response: Response, case: Case[Any], **arguments: Any) -> None:  # noqa: ANN401
             arguments["additional_checks"] = [events_conform]
             super().validate_response(response, case, **arguments)
 

@@ -81,7 +81,11 @@ def _query(name: str, schema: dict[str, Any], *, required: bool = False) -> dict
     return {"name": name, "in": "query", "required": required, "schema": schema}
 
 
-_ID = {"type": "string", "pattern": SESSION_ID_PATTERN, "not": {"enum": sorted(RESERVED_SESSION_IDS)}}
+_ID = {
+    "type": "string",
+    "pattern": SESSION_ID_PATTERN,
+    "not": {"enum": sorted(RESERVED_SESSION_IDS)},
+}
 _PATH_ID = {"name": "id", "in": "path", "required": True, "schema": _ID}
 _LAST_EVENT_ID = {
     "name": "Last-Event-ID",
