@@ -274,6 +274,26 @@ def test_another_programs_database_is_not_touched(url: str, path: Path) -> None:
         opened(url).write([Put("parts/a", {})])
 
 
+def test_a_file_that_is_made_meanwhile_is_ours(
+    url: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another connection commits the schema between our first look and our lock."""
+    path.parent.mkdir(mode=0o700)
+    os.close(os.open(path, os.O_CREAT, 0o600))
+    look, looks = sqlite_file._version, 0
+
+    def version(connection: sqlite3.Connection) -> int:
+        nonlocal looks
+        looks += 1
+        found = look(connection)
+        if looks == 1:
+            opened(url).write([Put("parts/a", {"n": 1})])
+        return found
+
+    monkeypatch.setattr(sqlite_file, "_version", version)
+    assert opened(url).get("parts/a")
+
+
 def test_a_file_is_brought_forward(url: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A newer version applies what the file has not seen, once, and keeps the documents."""
     opened(url).write([Put("parts/a", {"n": 1})])

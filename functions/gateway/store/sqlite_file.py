@@ -90,8 +90,12 @@ def bring_forward(connection: sqlite3.Connection, schema: Schema) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        # Read again: another process may have been here first.
-        for number in range(_version(connection), len(MIGRATIONS)):
+        # Read again: another process may have been here first. And only here, where nobody else
+        # commits between the two reads, does a file with names and no version tell anything.
+        version = _version(connection)
+        if version == 0 and _names(connection):
+            raise ConfigurationError("STORE_URL: the file is another program's database.")
+        for number in range(version, len(MIGRATIONS)):
             for statement in MIGRATIONS[number].split(";"):
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
@@ -110,8 +114,6 @@ def _version(connection: sqlite3.Connection) -> int:
             f"STORE_URL: the file was written by a newer claude-run (its schema is {version}, "
             f"this one knows {len(MIGRATIONS)}). Use that version, or another file."
         )
-    if version == 0 and _names(connection):
-        raise ConfigurationError("STORE_URL: the file is another program's database.")
     return int(version)
 
 
