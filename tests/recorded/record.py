@@ -128,9 +128,7 @@ SCENARIOS: Mapping[str, Mapping[str, Any]] = {
         "prompt": scenario(*[blocks(write(f"{number}.txt")) for number in range(4)]),
         "maxTurns": 2,
     },
-    "odd": {
-        "prompt": scenario(say("CR\rLF\nLS\u2028NUL\0BOM\ufeff end", chunk_size=2))
-    },
+    "odd": {"prompt": scenario(say("CR\rLF\nLS\u2028NUL\0BOM\ufeff end", chunk_size=2))},
 }
 
 
