@@ -47,7 +47,7 @@ dev: $(INSTALLED)
 # Unit tests first. They and the rest wait more than they compute, hence more processes than cores.
 test: $(INSTALLED)
 	$(BIN)/pytest --numprocesses 3 --dist worksteal tests/unit
-	$(BIN)/pytest --numprocesses 3 --dist worksteal tests/e2e
+	$(BIN)/pytest --numprocesses 3 --dist loadgroup tests/e2e
 
 check: $(INSTALLED)
 	$(BIN)/ruff check

@@ -93,8 +93,10 @@ def obedient() -> None:
         made = sdk_options(request, defaults=defaults, places=places, session_id=session_id)
         return replace(made, setting_sources=None, strict_mcp_config=False, verbatim_prompts=False)
 
-    def open_environment(*, places: Places, broker: BrokerAccess, path: str) -> dict[str, str]:
-        made = environment(places=places, broker=broker, path=path)
+    def open_environment(
+        *, places: Places, broker: BrokerAccess, path: str, traceparent: str | None = None
+    ) -> dict[str, str]:
+        made = environment(places=places, broker=broker, path=path, traceparent=traceparent)
         for name in ("ATTACHMENTS", "CLAUDE_MDS"):
             del made[f"CLAUDE_CODE_DISABLE_{name}"]
         return made

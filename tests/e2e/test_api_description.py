@@ -22,7 +22,7 @@ from doubles.claude_cli import behaviour
 from gateway.http.openapi import document
 from gateway.http.routes import EVENTS, MESSAGE, SESSION, START, STATUS
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("api")]
 
 # Streams end by themselves: one that is silent for so long fails the test.
 REQUEST_SECONDS = 20

@@ -27,7 +27,8 @@ from runner.broker.grants import MAX_PARALLEL, Grant, Grants
 from runner.credential import Credential, CredentialKind
 from servers import PLANTED_KEY, scenario
 
-pytestmark = pytest.mark.e2e
+# One process for all attacks: what a weakened runner leaks, another hunt would find.
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("attacks")]
 
 ANSWER_SECONDS = 10.0
 OPEN = "POST /v1/messages HTTP/1.1"

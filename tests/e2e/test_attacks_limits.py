@@ -17,7 +17,8 @@ import servers
 from attacks import files, loot, run_script
 from servers import post_run, say, scenario, use
 
-pytestmark = pytest.mark.e2e
+# One process for all attacks: what a weakened runner leaks, another hunt would find.
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("attacks")]
 
 AS_ROOT = os.geteuid() == 0
 MCP_SERVER = (Path(__file__).parent.parent / "doubles" / "mcp_server.sh").read_text()

@@ -17,7 +17,8 @@ from doubles.git_server import GitServer, Origin, git, serve_git
 from doubles.recording_server import recording_server
 from servers import last_request, post_run, recorded, say, scenario, use
 
-pytestmark = pytest.mark.e2e
+# One process for all attacks: what a weakened runner leaks, another hunt would find.
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("attacks")]
 
 # Each leaves a file of its own where the run's change set shows it.
 TRACE = "touch {}.trace"

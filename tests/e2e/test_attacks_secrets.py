@@ -11,7 +11,8 @@ from attacks import everything, hunt, leaks, loot, run_script, watched_processes
 from doubles.git_server import serve_git
 from servers import PLANTED_GITHUB_TOKEN, PLANTED_KEY, last_request, recorded, scenario, use
 
-pytestmark = pytest.mark.e2e
+# One process for all attacks: what a weakened runner leaks, another hunt would find.
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("attacks")]
 
 AS_ROOT = os.geteuid() == 0
 PLANTED_OAUTH = "sk-ant-oat01-planted-oauth-token-0123456789"

@@ -18,7 +18,7 @@ from claude_run.local.stack import Stack, StackError
 from programs import Program, claude_run, descendants, running, still_there
 from servers import PLANTED_KEY, say, scenario
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("readme")]
 
 SLOW = scenario(say("word " * 400, chunk_size=5, delay_ms=100))
 

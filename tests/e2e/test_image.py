@@ -30,7 +30,12 @@ from runner.accounts import FIRST_UID, LOCKS, MAX_USERS
 from servers import PLANTED_KEY, REPOSITORY, post_run, say, scenario, use
 
 # The first test on a machine makes the base and builds the image; later ones find both.
-pytestmark = [pytest.mark.e2e, pytest.mark.root, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.root,
+    pytest.mark.timeout(900),
+    pytest.mark.xdist_group("image"),
+]
 
 NAME = "localhost/claude-run-test"
 NEEDED = ("buildah", "debootstrap", "unshare", "nsenter", "pivot_root", "mount")

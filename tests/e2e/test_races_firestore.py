@@ -9,7 +9,7 @@ import pytest
 from doubles.firestore_emulator import Emulator, firestore_emulator
 from quota_contract import RaceContract
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("firestore")]
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from leftovers import left_behind
 from servers import recorded, say, scenario, use
 from session_calls import Caller, Event, bearer, gateway_behind_iam
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("session_faults")]
 
 MakeGateway = Callable[..., Caller]
 # One number every 40 ms.

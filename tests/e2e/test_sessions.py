@@ -19,7 +19,7 @@ from doubles.git_server import GitServer, serve_git
 from servers import last_request, recorded, say, scenario, use
 from session_calls import Caller, Told, bearer, gateway_behind_iam
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("sessions")]
 
 
 @pytest.fixture(scope="module")

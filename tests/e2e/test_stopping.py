@@ -44,9 +44,12 @@ def wait_for(condition: Callable[[], object], seconds: float) -> None:
         time.sleep(0.02)
 
 
-def written() -> list[Path]:
-    """Files by which a staying run shows that its command runs."""
-    return list(Path("/tmp").glob("ws-*/written.txt"))
+def written(server: servers.Server) -> list[Path]:
+    """Files by which a staying run of this server shows that its command runs."""
+    runs = Path("/tmp").glob(f"claude-run-{server.pid}-*")
+    sessions = [run.name.split("-", 3)[3] for run in runs]
+    files = [Path(f"/tmp/ws-{session}/written.txt") for session in sessions]
+    return [file for file in files if file.exists() and file.stat().st_size]
 
 
 def test_a_run_past_its_time(runner: servers.Server) -> None:
@@ -136,7 +139,7 @@ def test_sigterm_tells_and_ends_everything(make_runner: MakeRunner) -> None:
     server = make_runner()
     before = left_behind()
     run = Background(server.url, staying())
-    wait_for(written, 20)
+    wait_for(lambda: written(server), 20)
     begin = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
     stream = run.join(16)
@@ -157,7 +160,7 @@ def test_a_runner_that_is_killed_leaves_no_process(make_runner: MakeRunner) -> N
     with client.stream("POST", f"{server.url}/run", json=staying()) as answer:
         chunks = answer.iter_raw()
         next(chunks)
-        wait_for(written, 20)
+        wait_for(lambda: written(server), 20)
         os.kill(server.pid, signal.SIGKILL)
         with pytest.raises(httpx2.TransportError):
             for _ in chunks:

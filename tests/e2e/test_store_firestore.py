@@ -29,7 +29,7 @@ from gateway.store import (
 )
 from store_contract import COLLECTIONS, LATER, Clock, StoreContract, all_at_once
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("firestore")]
 TESTS = Path(__file__).parents[1]
 
 

@@ -42,6 +42,9 @@ QUEUED_EVENTS = 1_024
 # An unreachable store is tried again until our lease must have run out.
 STORE_PATIENCE_SECONDS = 25.0
 STORE_PAUSE_SECONDS = 0.5
+# How long a runner may take to remove what a turn that was just ended has left.
+CONFLICT_SECONDS = 20.0
+CONFLICT_PAUSE_SECONDS = 0.2
 JOIN_SECONDS = 5.0
 
 
@@ -353,7 +356,7 @@ class _Pump:
 
     def _run(self) -> None:
         try:
-            stream = self._open_stream()
+            stream = self._opened()
             with self._lock:
                 self._stream = stream
             # From here on one of the two sees the other: `close` the stream, or we that it is over.
@@ -369,6 +372,21 @@ class _Pump:
             if not self._over.is_set():
                 log.exception("reading the runner's stream failed")
             self._put(UpstreamError("The runner's stream broke.", code=Code.INTERRUPTED))
+
+    def _opened(self) -> RunStream:
+        """The stream; asked for again while the turn before, just cancelled, is cleaned up there.
+
+        CONFLICT means that nothing has begun.
+        """
+        deadline = time.monotonic() + CONFLICT_SECONDS
+        while True:
+            try:
+                return self._open_stream()
+            except ClaudeRunError as error:
+                late = time.monotonic() > deadline or self._over.is_set()
+                if error.code is not Code.CONFLICT or late:
+                    raise
+            self._over.wait(CONFLICT_PAUSE_SECONDS)
 
     def _put(self, item: "Received") -> None:
         while not self._over.is_set():
