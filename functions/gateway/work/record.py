@@ -1,0 +1,185 @@
+"""A work item: its states, and which change of them is legal. Pure.
+
+    accepted → claimed → running → produced → published → done
+
+The agent runs between `claimed` and `produced`, at most once: `running` is entered together with
+the start of its session. Whoever takes over an item in `running` goes on with what is stored.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Self
+
+from claude_run.errors import Code, StoppedError
+from gateway.store import Collection, Index
+
+RETENTION = timedelta(days=35)
+CONVERSATION_RETENTION = timedelta(days=90)
+# Renewed three times within.
+LEASE = timedelta(seconds=30)
+
+DELIVERIES = Collection(
+    name="deliveries",
+    expires=True,
+    indexes=(Index(order="receivedAt", descending=True),),
+)
+WORK = Collection(
+    name="work",
+    expires=True,
+    indexes=(
+        Index(equal=("state",), order="notBefore"),
+        Index(equal=("held",), order="leaseUntil"),
+    ),
+    unindexed=("asked", "request", "outcome", "publication"),
+)
+CONVERSATIONS = Collection(name="conversations", expires=True, unindexed=("waiting", "stops"))
+
+
+class Kind(StrEnum):
+    """What asked for it."""
+
+    ISSUE = "issue"
+    SESSION = "session"
+
+
+class State(StrEnum):
+    """Where an item is on its way."""
+
+    ACCEPTED = "accepted"
+    CLAIMED = "claimed"
+    RUNNING = "running"
+    PRODUCED = "produced"
+    PUBLISHED = "published"
+    DONE = "done"
+    FAILED = "failed"
+    JOINED = "joined"
+    DENIED = "denied"
+    INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
+
+
+_ENDS = {State.FAILED, State.INTERRUPTED, State.CANCELLED}
+_NEXT: Mapping[State, set[State]] = {
+    State.ACCEPTED: {State.CLAIMED, State.JOINED, State.CANCELLED, State.FAILED},
+    # Back to `accepted`: no quota, no slot, or a holder that was lost before the agent began.
+    State.CLAIMED: {State.ACCEPTED, State.RUNNING, State.DONE, State.DENIED, *_ENDS},
+    State.RUNNING: {State.PRODUCED},
+    State.PRODUCED: {State.PUBLISHED, *_ENDS},
+    State.PUBLISHED: {State.DONE, *_ENDS},
+}
+FINAL = frozenset(State) - frozenset(_NEXT)
+
+
+class StaleWorkError(StoppedError):
+    """Somebody else holds the item now, or it has come further: nothing was written."""
+
+    code = Code.INTERRUPTED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkItem:
+    """The record. Times are UTC.
+
+    `asked` is `Asked.to_data()` for an issue; `request` what a detached turn needs. `outcome` is
+    how the agent's run ended, `publication` what was published. `replays` names the item that
+    this one does again.
+    """
+
+    key: str
+    kind: Kind
+    state: State
+    created_at: datetime
+    updated_at: datetime
+    not_before: datetime
+    lease_until: datetime
+    fence: int = 0
+    attempts: int = 0
+    conversation: str | None = None
+    asked: Mapping[str, Any] | None = None
+    request: Mapping[str, Any] | None = None
+    delivery: str | None = None
+    session: str | None = None
+    branch: str | None = None
+    comment: int | None = None
+    outcome: Mapping[str, Any] = field(default_factory=dict)
+    publication: Mapping[str, Any] = field(default_factory=dict)
+    joined_to: str | None = None
+    replays: str | None = None
+    told_waiting: bool = False
+
+    @property
+    def path(self) -> str:
+        """Where its document is."""
+        return f"{WORK.name}/{self.key}"
+
+    @property
+    def over(self) -> bool:
+        """Whether it has reached its final state."""
+        return self.state in FINAL
+
+    @property
+    def held(self) -> bool:
+        """Whether somebody works on it, or did until it crashed."""
+        return not self.over and self.state is not State.ACCEPTED
+
+    def moved(self, state: State, *, now: datetime, **changes: Any) -> "WorkItem":  # noqa: ANN401
+        """In another state; `StaleWorkError` where that may not follow."""
+        if state not in _NEXT.get(self.state, set()):
+            raise StaleWorkError(f"The work item is {self.state} already.")
+        return replace(self, state=state, updated_at=now, **changes)
+
+    def to_data(self) -> dict[str, Any]:
+        """The document."""
+        return {
+            "kind": self.kind.value,
+            "state": self.state.value,
+            "held": self.held,
+            "createdAt": self.created_at,
+            "updatedAt": self.updated_at,
+            "notBefore": self.not_before,
+            "leaseUntil": self.lease_until,
+            "fence": self.fence,
+            "attempts": self.attempts,
+            "conversation": self.conversation,
+            "asked": dict(self.asked) if self.asked is not None else None,
+            "request": dict(self.request) if self.request is not None else None,
+            "delivery": self.delivery,
+            "session": self.session,
+            "branch": self.branch,
+            "comment": self.comment,
+            "outcome": dict(self.outcome),
+            "publication": dict(self.publication),
+            "joinedTo": self.joined_to,
+            "replays": self.replays,
+            "toldWaiting": self.told_waiting,
+            "expireAt": self.created_at + RETENTION,
+        }
+
+    @classmethod
+    def from_data(cls, key: str, data: Mapping[str, Any]) -> Self:
+        """The item of a document."""
+        return cls(
+            key=key,
+            kind=Kind(data["kind"]),
+            state=State(data["state"]),
+            created_at=data["createdAt"],
+            updated_at=data["updatedAt"],
+            not_before=data["notBefore"],
+            lease_until=data["leaseUntil"],
+            fence=data["fence"],
+            attempts=data["attempts"],
+            conversation=data["conversation"],
+            asked=data["asked"],
+            request=data["request"],
+            delivery=data["delivery"],
+            session=data["session"],
+            branch=data["branch"],
+            comment=data["comment"],
+            outcome=data["outcome"],
+            publication=data["publication"],
+            joined_to=data["joinedTo"],
+            replays=data["replays"],
+            told_waiting=data["toldWaiting"],
+        )
