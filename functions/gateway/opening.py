@@ -19,6 +19,8 @@ from gateway.sessions.registry import Registry
 from gateway.settings import Settings
 from gateway.store import Collection, open_store
 from gateway.vault import open_vault
+from gateway.work import conversation, delivery
+from gateway.work import record as work
 
 # All that is stored, for the store, for Firestore's indexes and for its TTL policies.
 COLLECTIONS: tuple[Collection, ...] = (
@@ -30,6 +32,9 @@ COLLECTIONS: tuple[Collection, ...] = (
     quota.COLLECTION,
     metrics.COLLECTION,
     deployment.COLLECTION,
+    delivery.COLLECTION,
+    work.COLLECTION,
+    conversation.COLLECTION,
 )
 
 
