@@ -17,6 +17,8 @@ from gateway.sessions import blobs, log, record
 from gateway.sessions.registry import Registry
 from gateway.settings import Settings
 from gateway.store import Collection
+from gateway.work import conversation, delivery
+from gateway.work import record as work
 
 # All that is stored, for the store, for Firestore's indexes and for its TTL policies.
 COLLECTIONS: tuple[Collection, ...] = (
@@ -28,6 +30,9 @@ COLLECTIONS: tuple[Collection, ...] = (
     quota.COLLECTION,
     metrics.COLLECTION,
     deployment.COLLECTION,
+    delivery.COLLECTION,
+    work.COLLECTION,
+    conversation.COLLECTION,
 )
 
 

@@ -1,0 +1,81 @@
+"""A conversation: one repository's issue, what works on it and what waits for that. Pure.
+
+It has one item at a time that is claimed, or the next to be: `current`. Whatever else is asked
+waits behind it, in order. A pull request that we have published is no conversation of its own: its
+record is an `alias` of the issue's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+from gateway.store import Collection
+
+RETENTION = timedelta(days=90)
+# More than people write on an issue while a run lasts, and a document of 10 KB.
+MAX_WAITING = 200
+
+COLLECTION = Collection(name="conversations", expires=True, unindexed=("waiting",))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """The record. `served`: something that was asked here was answered, or is being."""
+
+    key: str
+    current: str | None = None
+    waiting: Sequence[str] = ()
+    served: bool = False
+    session: str | None = None
+    branch: str | None = None
+    comment: int | None = None
+    alias: str | None = None
+
+    @property
+    def path(self) -> str:
+        """Where its document is."""
+        return path_of(self.key)
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more may wait here."""
+        return len(self.waiting) >= MAX_WAITING
+
+    def joined_by(self, work: str) -> "Conversation":
+        """With one more item: the current one, or one that waits."""
+        if self.current is None:
+            return replace(self, current=work)
+        return replace(self, waiting=[*self.waiting, work])
+
+    def to_data(self, now: datetime) -> dict[str, Any]:
+        """The document; it ends so long after this."""
+        return {
+            "current": self.current,
+            "waiting": list(self.waiting),
+            "served": self.served,
+            "session": self.session,
+            "branch": self.branch,
+            "comment": self.comment,
+            "alias": self.alias,
+            "expireAt": now + RETENTION,
+        }
+
+    @classmethod
+    def from_data(cls, key: str, data: Mapping[str, Any]) -> Self:
+        """The conversation of a document."""
+        return cls(
+            key=key,
+            current=data["current"],
+            waiting=data["waiting"],
+            served=data["served"],
+            session=data["session"],
+            branch=data["branch"],
+            comment=data["comment"],
+            alias=data["alias"],
+        )
+
+
+def path_of(key: str) -> str:
+    """Where a conversation's document is."""
+    return f"{COLLECTION.name}/{key}"
