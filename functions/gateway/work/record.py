@@ -6,7 +6,7 @@ The agent runs between `claimed` and `produced`, at most once: `running` is ente
 the start of its session. Whoever takes over an item in `running` goes on with what is stored.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -108,7 +108,7 @@ class WorkItem:
     comment: int | None = None
     outcome: Mapping[str, Any] = field(default_factory=dict)
     publication: Mapping[str, Any] = field(default_factory=dict)
-    joined: Sequence[str] = ()
+    joined: tuple[str, ...] = ()
     joined_to: str | None = None
     replays: str | None = None
     replay: int = 0
@@ -133,6 +133,11 @@ class WorkItem:
     def ready(self) -> bool:
         """Whether a worker may claim it when its time has come."""
         return self.state is State.ACCEPTED and not self.waits
+
+    @property
+    def unless_served(self) -> bool:
+        """Whether it is needed only where nothing was answered before."""
+        return self.asked is not None and bool(self.asked["unless_served"])
 
     def moved(self, state: State, *, now: datetime, **changes: Any) -> "WorkItem":  # noqa: ANN401
         """In another state; `StaleWorkError` where that may not follow."""
@@ -198,7 +203,7 @@ class WorkItem:
             comment=data["comment"],
             outcome=data["outcome"],
             publication=data["publication"],
-            joined=data["joined"],
+            joined=tuple(data["joined"]),
             joined_to=data["joinedTo"],
             replays=data["replays"],
             replay=data["replay"],
