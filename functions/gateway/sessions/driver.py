@@ -28,7 +28,7 @@ from gateway.sessions.joiner import Joiner
 from gateway.sessions.live import Feed, Feeds
 from gateway.sessions.log import Frame, batch_path
 from gateway.sessions.record import Continuation, StaleLeaseError, Usage
-from gateway.sessions.registry import Claim, Registry
+from gateway.sessions.registry import CANCELLED, Claim, Registry
 from gateway.sessions.translate import Translator
 from gateway.sessions.writer import LogWriter
 from gateway.store import AlreadyExistsError, Store, StoreUnavailableError
@@ -120,7 +120,7 @@ class Driver:
     def _drive(self) -> ClaudeRunError | None:
         session = self.turn.claim.session
         opening = [events.claude_start(session.turn, self.turn.prompt)]
-        if session.turn == 1:
+        if self.turn.claim.last_event_id == 0:
             opening.insert(0, events.connected(session.session_id))
         self._add(opening)
         received: queue.Queue[Received] = queue.Queue(QUEUED_EVENTS)
@@ -184,7 +184,7 @@ class Driver:
 
     def _reason_to_stop(self) -> ClaudeRunError | None:
         if self._feed.cancelled and self._stop is None:
-            self._stop = StoppedError("The session was cancelled.", code=Code.CANCELLED)
+            self._stop = StoppedError(CANCELLED, code=Code.CANCELLED)
         if self._stop is not None:
             return self._stop
         limit = self.turn.claim.reservation.max_tokens
