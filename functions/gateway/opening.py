@@ -1,7 +1,6 @@
 """From settings to a gateway. Nothing is connected yet: that happens where it is first used."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from claude_run.client import Client
 from gateway import deployment, limits, metrics, quota
@@ -9,16 +8,15 @@ from gateway.cloud_run import CloudRunService
 from gateway.deployment import Deployment
 from gateway.forwarding import Forwarder
 from gateway.health import Health
+from gateway.instance import open_instance
 from gateway.limits import Limits
-from gateway.metrics import Metrics
 from gateway.quota import Quota
 from gateway.runner import Runner
 from gateway.service import Gateway
 from gateway.sessions import blobs, log, record
 from gateway.sessions.registry import Registry
 from gateway.settings import Settings
-from gateway.store import Collection, open_store
-from gateway.vault import open_vault
+from gateway.store import Collection
 from gateway.work import conversation, delivery
 from gateway.work import record as work
 
@@ -38,20 +36,14 @@ COLLECTIONS: tuple[Collection, ...] = (
 )
 
 
-def utc_now() -> datetime:
-    """The clock of a deployment."""
-    return datetime.now(UTC)
-
-
 def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
     """The gateway of this process; `ConfigurationError` where a URL cannot be used.
 
     `routes`: the templates of the paths that are counted by name.
     """
-    store = open_store(settings.store_url, collections=COLLECTIONS, clock=utc_now)
-    vault = open_vault(settings.vault_url)
+    own = open_instance(settings, collections=COLLECTIONS, routes=routes)
+    store, vault, counters, clock = own.store, own.vault, own.metrics, own.clock
     accounts = Quota(settings.limits)
-    counters = Metrics(store, routes=routes)
     service = settings.runner_service
     runner = Runner(
         settings.runner_url, service=CloudRunService.parse(service) if service else None
@@ -70,18 +62,18 @@ def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
             vault=vault,
             runner=runner,
             quota=accounts,
-            deployment=Deployment(store, utc_now),
-            clock=utc_now,
+            deployment=Deployment(store, clock),
+            clock=clock,
             environment="production" if settings.on_cloud else "local",
         ),
-        registry=Registry(store=store, quota=accounts, clock=utc_now),
+        registry=Registry(store=store, quota=accounts, clock=clock),
         forwarder=Forwarder(
             store=store,
             vault=vault,
             quota=accounts,
             metrics=counters,
             runner=runner,
-            clock=utc_now,
+            clock=clock,
         ),
-        clock=utc_now,
+        clock=clock,
     )

@@ -1,10 +1,10 @@
 """What the gateway does for its callers, without a word of HTTP."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -13,8 +13,8 @@ from claude_run.errors import ClaudeRunError, Code, StoppedError
 from claude_run.identity import Caller
 from gateway.forwarding import Forwarder
 from gateway.health import Health
+from gateway.instance import Instance
 from gateway.limits import Limits
-from gateway.metrics import Metrics
 from gateway.quota import Quota, Wanted
 from gateway.requests import MessageRequest, StartRequest
 from gateway.runner import Runner
@@ -25,8 +25,6 @@ from gateway.sessions.reader import LogReader
 from gateway.sessions.record import LEASE, Session, Status, key_of
 from gateway.sessions.registry import Claim, Registry
 from gateway.settings import Settings
-from gateway.store import Store
-from gateway.vault import Vault
 
 DRAIN_SECONDS = 7.0
 # A thread for the turn and one for its stream; 5 sessions are the default, more a choice.
@@ -34,21 +32,17 @@ MAX_DRIVERS = 200
 
 
 @dataclass(slots=True, kw_only=True)
-class Gateway:
-    """One for each process; everything in it is safe under threads."""
+class Gateway(Instance):
+    """What `api` has in its process."""
 
     settings: Settings
-    store: Store
-    vault: Vault
     client: Client
     limits: Limits
-    metrics: Metrics
     quota: Quota
     registry: Registry
     forwarder: Forwarder
     runner: Runner
     health: Health
-    clock: Callable[[], datetime]
     feeds: Feeds = field(default_factory=Feeds)
     _drivers: dict[str, tuple[Driver, threading.Thread]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

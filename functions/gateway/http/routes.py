@@ -1,4 +1,4 @@
-"""The paths of `api` and `gateway`, as templates; whatever is counted or described uses these."""
+"""The paths of all functions, as templates; whatever is counted or described uses these."""
 
 START = "/interactive/start"
 LIST = "/interactive"
@@ -16,7 +16,10 @@ LOAD_BALANCED = "/lb"
 SINGLETON = "/singleton"
 OPENAPI = "/openapi.json"
 
-ROUTES = (
+# What the functions `webhook` and `setup` serve: no token is asked for, each has a rule of its own.
+OPEN: tuple[str, ...] = ()
+# What `api` serves to callers, described in `/openapi.json`.
+API = (
     START,
     LIST,
     STATUS,
@@ -33,6 +36,7 @@ ROUTES = (
     SINGLETON,
     OPENAPI,
 )
+ROUTES = (*API, *OPEN)
 
 _PARAMETER = "<session:session_id>"
 
