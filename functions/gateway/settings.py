@@ -16,6 +16,7 @@ from gateway.github.settings import GitHubSettings
 from gateway.limit_settings import LimitSettings
 from gateway.store import open_store
 from gateway.vault import open_vault
+from gateway.work.jobs import JobStarter
 
 T = TypeVar("T")
 
@@ -31,7 +32,8 @@ _REPOSITORY = re.compile(REPOSITORY_PATTERN)
 class CommonSettings:
     """What every function needs.
 
-    `project`: Google Cloud's, by which traces are named; None on a laptop.
+    `project`: Google Cloud's, by which traces are named; None on a laptop. `worker_job`: the
+    job that workers are executions of; None: they are processes beside this one.
     """
 
     on_cloud: bool
@@ -40,6 +42,7 @@ class CommonSettings:
     vault_url: str
     allowed_origins: frozenset[str]
     github: GitHubSettings
+    worker_job: str | None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], *, loopback: bool = False) -> Self:
@@ -68,6 +71,7 @@ class CommonSettings:
             "vault_url": _url(environ, "VAULT_URL", wrong),
             "allowed_origins": _origins(environ.get("ALLOWED_ORIGINS", ""), wrong),
             "github": _part(wrong, GitHubSettings.from_environ, environ),
+            "worker_job": _worker_job(environ, wrong),
         }
 
 
@@ -123,6 +127,16 @@ class Settings(RunSettings):
 
 def _on_cloud(environ: Mapping[str, str]) -> bool:
     return bool(environ.get("K_SERVICE") or environ.get("CLOUD_RUN_JOB"))
+
+
+def _worker_job(environ: Mapping[str, str], wrong: list[str]) -> str | None:
+    job = environ.get("WORKER_JOB", "").strip() or None
+    if job is not None:
+        _part(wrong, JobStarter.parse, job)
+    elif environ.get("K_SERVICE"):
+        # A function has no processor for a process that outlives its answers.
+        wrong.append("WORKER_JOB is missing")
+    return job
 
 
 # Nothing is opened by these, and what they accept will be opened: one rule for both.
