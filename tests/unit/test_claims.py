@@ -65,7 +65,9 @@ def claimed(claims: Claims) -> WorkItem:
 
 def began(claims: Claims, item: WorkItem) -> WorkItem:
     """With its session begun."""
-    running, _ = claims.begin(item, session="s", branch="b", comment=4, within=lambda _: None)
+    running, _ = claims.begin(
+        item, session="s", branch="b", comment=4, facts={}, within=lambda _: None
+    )
     return running
 
 
@@ -202,7 +204,7 @@ def test_what_fails_with_the_start_has_no_start(queue: Queue, claims: Claims, st
         raise CallerError("no quota", code=Code.QUOTA_EXCEEDED)
 
     with pytest.raises(CallerError):
-        claims.begin(item, session="s", branch=None, comment=None, within=refused)
+        claims.begin(item, session="s", branch=None, comment=None, facts={}, within=refused)
     assert items(store)["issue"].state is State.CLAIMED
     assert store.get("setup/x") is None
 
@@ -215,7 +217,7 @@ def test_the_pull_request_that_was_published_is_the_same_conversation(
     accept(queue, ASKED)
     item = claims.produced(began(claims, claimed(claims)), OUTCOME)
     accept(queue, on_pull)
-    item = claims.published(item, {}, alias="7-9")
+    item = claims.published(item, {}, pull=9)
     assert conversation(store, "7-9") == Conversation(key="7-9", alias="7-5")
     assert conversation(store).waiting == (on_pull.key,)
     accept(queue, replace(on_pull, source="comment:8"))

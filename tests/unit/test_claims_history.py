@@ -89,7 +89,7 @@ class History(RuleBasedStateMachine):
                 self.claims.set_aside(item, until=self.clock(), counts=True)
             case "advance", State.CLAIMED:
                 believer.item, _ = self.claims.begin(
-                    item, session="s", branch=None, comment=None, within=lambda _: None
+                    item, session="s", branch=None, comment=None, facts={}, within=lambda _: None
                 )
             case "advance", State.RUNNING:
                 believer.item = self.claims.produced(item, {})

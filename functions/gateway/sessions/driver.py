@@ -58,12 +58,24 @@ class Turn:
     changes: Changes | None = None  # what the turn begins with
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a turn ended, beyond what its log tells; `denied` are the tools that it was refused."""
+
+    failure: ClaudeRunError | None
+    result: str
+    usage: Usage
+    agent_turns: int | None
+    denied: tuple[str, ...]
+
+
 @dataclass(slots=True, kw_only=True)
 class Driver:
     """One turn. `run` once, in a thread of its own; it raises nothing.
 
     `watch` is given, in that thread, the events just added to the log, the terminal one when it is
-    stored. The turn waits for it: it may neither block nor raise.
+    stored. The turn waits for it: it may neither block nor raise. `ended` is there when the turn's
+    end is stored; None: somebody else ends it.
     """
 
     turn: Turn
@@ -73,6 +85,7 @@ class Driver:
     feeds: Feeds
     clock: Callable[[], datetime]
     watch: Callable[[Sequence[SessionEvent]], None] = lambda _events: None
+    ended: Ended | None = None
     _feed: Feed = field(init=False)
     _writer: LogWriter = field(init=False)
     _translator: Translator = field(init=False)
@@ -219,6 +232,13 @@ class Driver:
         frame = self._writer.reserve(ending[-1], timestamp=self.clock())
         self._patiently(
             lambda: self.registry.end(self.turn.claim, [frame], failure, usage, self._kept)
+        )
+        self.ended = Ended(
+            failure=failure,
+            result=self._translator.result_text,
+            usage=usage,
+            agent_turns=self._translator.agent_turns,
+            denied=self._translator.denied,
         )
         self._writer.show(frame)
         self.watch(ending[-1:])

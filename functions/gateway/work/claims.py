@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from claude_run.errors import Code, StoppedError
 from gateway.store import Put, Query, Store, Transaction
 from gateway.work import stored
-from gateway.work.conversation import Conversation
+from gateway.work.conversation import Conversation, sibling
 from gateway.work.record import COLLECTION, LEASE, State, WorkItem
 
 T = TypeVar("T")
@@ -113,10 +113,12 @@ class Claims:
         session: str,
         branch: str | None,
         comment: int | None,
+        facts: Mapping[str, Any],
         within: Callable[[Transaction], T],
     ) -> tuple[WorkItem, T]:
         """To `running`, together with what `within` writes: the start of the session.
 
+        `facts` is what later steps need to know, whoever takes them.
         `StoppedError` CANCELLED where somebody has asked to stop meanwhile.
         """
 
@@ -128,7 +130,12 @@ class Claims:
             result = within(tx)
             now = self._clock()
             running = held.moved(
-                State.RUNNING, now=now, session=session, branch=branch, comment=comment
+                State.RUNNING,
+                now=now,
+                session=session,
+                branch=branch,
+                comment=comment,
+                facts=facts,
             )
             tx.write(Put(running.path, running.to_data()))
             if talk is not None:
@@ -145,24 +152,28 @@ class Claims:
         )
 
     def published(
-        self, item: WorkItem, publication: Mapping[str, Any], *, alias: str | None = None
+        self, item: WorkItem, publication: Mapping[str, Any], *, pull: int | None = None
     ) -> WorkItem:
-        """To `published`; `alias` is the key of the pull request's conversation: it is ours."""
+        """To `published`; what is asked on this pull request is of its conversation from now on."""
 
         def work(tx: Transaction) -> WorkItem:
             held = stored.held(tx, item)
             now = self._clock()
             published = held.moved(State.PUBLISHED, now=now, publication=publication)
-            if alias not in (None, held.conversation) and held.conversation is not None:
-                self._make_alias(tx, alias, held.conversation, now)
+            if pull is not None and held.conversation is not None:
+                self._take_in(tx, pull, held.conversation, now)
             tx.write(Put(published.path, published.to_data()))
             return published
 
         return self._store.transact(work)
 
-    def _make_alias(self, tx: Transaction, alias: str, key: str, now: datetime) -> None:
+    def _take_in(self, tx: Transaction, pull: int, key: str, now: datetime) -> None:
         """What was asked there so early that nobody knew it is ours, waits here now."""
-        talk, other = stored.talk(tx, key), stored.talk(tx, alias)
+        talk, alias = replace(stored.talk(tx, key), pull=pull), sibling(key, pull)
+        if alias == key:
+            tx.write(Put(talk.path, talk.to_data(now)))
+            return
+        other = stored.talk(tx, alias)
         asked = [*([other.current] if other.current else []), *other.waiting][:MAX_JOINED]
         moved = [one for one in _found(tx, asked) if one.state is State.ACCEPTED]
         names = [one.key for one in moved]

@@ -22,7 +22,10 @@ COLLECTION = Collection(name="conversations", expires=True, unindexed=("waiting"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """The record. `served`: something that was asked here was answered, or is being."""
+    """The record. `served`: something that was asked here was answered, or is being.
+
+    `pull`: the pull request into which its branch was published.
+    """
 
     key: str
     current: str | None = None
@@ -31,6 +34,7 @@ class Conversation:
     session: str | None = None
     branch: str | None = None
     comment: int | None = None
+    pull: int | None = None
     alias: str | None = None
 
     @property
@@ -68,6 +72,7 @@ class Conversation:
             "session": self.session,
             "branch": self.branch,
             "comment": self.comment,
+            "pull": self.pull,
             "alias": self.alias,
             "expireAt": now + RETENTION,
         }
@@ -83,6 +88,7 @@ class Conversation:
             session=data["session"],
             branch=data["branch"],
             comment=data["comment"],
+            pull=data["pull"],
             alias=data["alias"],
         )
 
@@ -90,3 +96,8 @@ class Conversation:
 def path_of(key: str) -> str:
     """Where a conversation's document is."""
     return f"{COLLECTION.name}/{key}"
+
+
+def sibling(key: str, number: int) -> str:
+    """The key of the conversation of this number in the same repository."""
+    return f"{key.partition('-')[0]}-{number}"
