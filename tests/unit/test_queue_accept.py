@@ -3,43 +3,19 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from gateway.github.asked import Asked, RepositoryRef, Trigger
+from gateway.github.asked import Asked, Trigger
 from gateway.metrics import read_counts
 from gateway.opening import COLLECTIONS
-from gateway.store import Put, Query, Store, open_store
+from gateway.store import Put, Store, open_store
 from gateway.work.conversation import MAX_WAITING, Conversation
 from gateway.work.queue import Accepted, Queue
-from gateway.work.record import State, WorkItem
-
-
-class Clock:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-ASKED = Asked(
-    repository=RepositoryRef(id=7, name="o/r", installation_id=3, default_branch="main"),
-    issue=5,
-    is_pull=False,
-    source="issue",
-    trigger=Trigger.OPENED,
-    author="ann",
-    author_id=11,
-    title="It is broken",
-    text="Please mend it",
-    url="https://github.com/o/r/issues/5",
-)
-COMMENT = replace(ASKED, source="comment:1", trigger=Trigger.MENTIONED, text="@claude and this")
+from gateway.work.record import State
+from work_items import ASKED, COMMENT, Clock, conversation, items
 
 
 @pytest.fixture
@@ -60,20 +36,6 @@ def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
 def queue(store: Store, clock: Clock) -> Queue:
     """The queue under test."""
     return Queue(store=store, clock=clock)
-
-
-def items(store: Store) -> dict[str, WorkItem]:
-    """All items, by their source."""
-    found = store.query(Query(collection="work", limit=500))
-    all_items = [WorkItem.from_data(one.id, one.data) for one in found]
-    return {(item.asked or {})["source"]: item for item in all_items}
-
-
-def conversation(store: Store, key: str = "7-5") -> Conversation:
-    """The conversation as it is stored."""
-    found = store.get(f"conversations/{key}")
-    assert found is not None
-    return Conversation.from_data(key, found.data)
 
 
 def test_a_delivery_its_work_and_its_count_are_one_commit(queue: Queue, store: Store) -> None:
@@ -147,7 +109,7 @@ def test_what_comes_second_waits_and_a_stop_does_not(queue: Queue, store: Store)
         False,
         True,
     ]
-    assert conversation(store).waiting == [COMMENT.key]
+    assert conversation(store).waiting == (COMMENT.key,)
 
 
 def test_no_more_than_so_many_wait(queue: Queue, store: Store) -> None:

@@ -5,7 +5,8 @@ waits behind it, in order. A pull request that we have published is no conversat
 record is an `alias` of the issue's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection as Keys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
@@ -21,15 +22,19 @@ COLLECTION = Collection(name="conversations", expires=True, unindexed=("waiting"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """The record. `served`: something that was asked here was answered, or is being."""
+    """The record. `served`: something that was asked here was answered, or is being.
+
+    `pull`: the pull request into which its branch was published.
+    """
 
     key: str
     current: str | None = None
-    waiting: Sequence[str] = ()
+    waiting: tuple[str, ...] = ()
     served: bool = False
     session: str | None = None
     branch: str | None = None
     comment: int | None = None
+    pull: int | None = None
     alias: str | None = None
 
     @property
@@ -46,7 +51,17 @@ class Conversation:
         """With one more item: the current one, or one that waits."""
         if self.current is None:
             return replace(self, current=work)
-        return replace(self, waiting=[*self.waiting, work])
+        return replace(self, waiting=(*self.waiting, work))
+
+    def left_by(self, work: str, following: str | None) -> "Conversation":
+        """With an item over, and another one that waited in its place."""
+        waiting = tuple(key for key in self.waiting if key != following)
+        current = following if self.current == work else self.current
+        return replace(self, current=current, waiting=waiting)
+
+    def without(self, taken: Keys[str]) -> "Conversation":
+        """With some items waiting no more."""
+        return replace(self, waiting=tuple(key for key in self.waiting if key not in taken))
 
     def to_data(self, now: datetime) -> dict[str, Any]:
         """The document; it ends so long after this."""
@@ -57,6 +72,7 @@ class Conversation:
             "session": self.session,
             "branch": self.branch,
             "comment": self.comment,
+            "pull": self.pull,
             "alias": self.alias,
             "expireAt": now + RETENTION,
         }
@@ -67,11 +83,12 @@ class Conversation:
         return cls(
             key=key,
             current=data["current"],
-            waiting=data["waiting"],
+            waiting=tuple(data["waiting"]),
             served=data["served"],
             session=data["session"],
             branch=data["branch"],
             comment=data["comment"],
+            pull=data["pull"],
             alias=data["alias"],
         )
 
@@ -79,3 +96,8 @@ class Conversation:
 def path_of(key: str) -> str:
     """Where a conversation's document is."""
     return f"{COLLECTION.name}/{key}"
+
+
+def sibling(key: str, number: int) -> str:
+    """The key of the conversation of this number in the same repository."""
+    return f"{key.partition('-')[0]}-{number}"

@@ -8,13 +8,12 @@ from dataclasses import replace
 from datetime import datetime
 from enum import Enum
 
-from claude_run.errors import Code
+from claude_run.errors import CallerError, Code
 from gateway.github.asked import Asked
 from gateway.metrics import webhook_writes
 from gateway.store import Create, Put, Store, Transaction
-from gateway.work import conversation as conversations
 from gateway.work import delivery as deliveries
-from gateway.work import record
+from gateway.work import stored
 from gateway.work.conversation import Conversation
 from gateway.work.delivery import Delivery
 from gateway.work.record import Kind, State, WorkItem
@@ -55,17 +54,16 @@ class Queue:
         def work(tx: Transaction) -> Accepted:
             now = self._clock()
             known = tx.get(deliveries.path_of(delivery))
-            found = tx.get(record.path_of(asked.key))
+            found = stored.item(tx, asked.key)
             brought = Delivery.of(delivery, asked, now=now)
             arrival = [] if known else [Create(deliveries.path_of(delivery), brought.to_data())]
             if found is not None:
                 if arrival:
                     tx.write(*arrival, *webhook_writes(now))
-                over = WorkItem.from_data(asked.key, found.data).over
-                return Accepted.DUPLICATE if over else Accepted.UNFINISHED
+                return Accepted.DUPLICATE if found.over else Accepted.UNFINISHED
             if known is not None and known.data["work"] == asked.key:
                 return Accepted.DUPLICATE  # the work was done so long ago that it is forgotten
-            talk = _conversation(tx, asked.conversation)
+            talk = stored.resolved(tx, asked.conversation)
             if asked.unless_served and talk.served:
                 tx.write(*webhook_writes(now))
                 return Accepted.NOT_NEEDED
@@ -80,14 +78,43 @@ class Queue:
 
         return self._store.transact(work)
 
+    # --- again -------------------------------------------------------------------------------
 
-def _conversation(tx: Transaction, key: str) -> Conversation:
-    """The conversation of this key, or the one that it is an alias of."""
-    found = tx.get(conversations.path_of(key))
-    if found is None:
-        return Conversation(key=key)
-    talk = Conversation.from_data(key, found.data)
-    return _conversation(tx, talk.alias) if talk.alias is not None else talk
+    def replay(self, delivery: str) -> WorkItem:
+        """The work of a delivery, to be started again: a new item if it is over. NOT_FOUND."""
+
+        def work(tx: Transaction) -> WorkItem:
+            known = tx.get(deliveries.path_of(delivery))
+            first = stored.item(tx, known.data["work"]) if known else None
+            if first is None or first.asked is None or first.conversation is None:
+                raise CallerError("There is no such delivery.", code=Code.NOT_FOUND)
+            newest = stored.item(tx, _again(first)) if first.replay else first
+            if newest is not None and not newest.over:
+                return newest
+            now = self._clock()
+            counted = replace(first, replay=first.replay + 1)
+            asked = replace(Asked.from_data(first.asked), unless_served=False)
+            fresh = replace(
+                _item_of(asked, delivery=delivery, now=now),
+                key=_again(counted),
+                replays=_again(first),
+            )
+            item, talk = _placed(fresh, stored.resolved(tx, first.conversation))
+            if item.over:
+                raise CallerError(FLOODED, code=Code.CONFLICT)
+            tx.write(
+                Put(counted.path, counted.to_data()),
+                Create(item.path, item.to_data()),
+                Put(talk.path, talk.to_data(now)),
+            )
+            return item
+
+        return self._store.transact(work)
+
+
+def _again(first: WorkItem) -> str:
+    """The key of the newest item that does the first one's work."""
+    return f"{first.key}.{first.replay}" if first.replay else first.key
 
 
 def _item_of(asked: Asked, *, delivery: str, now: datetime) -> WorkItem:

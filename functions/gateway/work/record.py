@@ -6,7 +6,7 @@ The agent runs between `claimed` and `produced`, at most once: `running` is ente
 the start of its session. Whoever takes over an item in `running` goes on with what is stored.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -27,7 +27,7 @@ COLLECTION = Collection(
         Index(equal=("ready", "stop"), order="notBefore"),
         Index(equal=("held",), order="leaseUntil"),
     ),
-    unindexed=("asked", "request", "joined", "outcome", "publication"),
+    unindexed=("asked", "joined", "facts", "outcome", "publication"),
 )
 
 
@@ -80,11 +80,12 @@ class StaleWorkError(StoppedError):
 class WorkItem:
     """The record. Times are UTC.
 
-    `asked` is `Asked.to_data()` for an issue; `request` what a detached turn needs. `joined` are
-    the items that this one answers too. `outcome` is how the agent's run ended, `publication` what
-    was published. `waits`: another item of its conversation has to be over first. `stop`: it asks
-    to end what runs; `stop_requested`: it is asked to. `attempts` counts the workers that had it.
-    `replays` names the item that this one does again, `replay` the number of such items.
+    `asked` is `Asked.to_data()` for an issue. `joined` are the items that this one answers too.
+    `facts` is what its worker found before it let the agent begin, `outcome` how the agent's run
+    ended, `publication` what was published. `waits`: another item of
+    its conversation has to be over first. `stop`: it asks to end what runs; `stop_requested`: it
+    is asked to. `attempts` counts the workers that had it. `replays` names the item that this one
+    does again, `replay` the number of such items.
     """
 
     key: str
@@ -101,14 +102,14 @@ class WorkItem:
     stop: bool = False
     stop_requested: bool = False
     asked: Mapping[str, Any] | None = None
-    request: Mapping[str, Any] | None = None
     delivery: str | None = None
     session: str | None = None
     branch: str | None = None
     comment: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
     outcome: Mapping[str, Any] = field(default_factory=dict)
     publication: Mapping[str, Any] = field(default_factory=dict)
-    joined: Sequence[str] = ()
+    joined: tuple[str, ...] = ()
     joined_to: str | None = None
     replays: str | None = None
     replay: int = 0
@@ -134,6 +135,11 @@ class WorkItem:
         """Whether a worker may claim it when its time has come."""
         return self.state is State.ACCEPTED and not self.waits
 
+    @property
+    def unless_served(self) -> bool:
+        """Whether it is needed only where nothing was answered before."""
+        return self.asked is not None and bool(self.asked["unless_served"])
+
     def moved(self, state: State, *, now: datetime, **changes: Any) -> "WorkItem":  # noqa: ANN401
         """In another state; `StaleWorkError` where that may not follow."""
         if state not in _NEXT.get(self.state, set()):
@@ -158,11 +164,11 @@ class WorkItem:
             "stop": self.stop,
             "stopRequested": self.stop_requested,
             "asked": dict(self.asked) if self.asked is not None else None,
-            "request": dict(self.request) if self.request is not None else None,
             "delivery": self.delivery,
             "session": self.session,
             "branch": self.branch,
             "comment": self.comment,
+            "facts": dict(self.facts),
             "outcome": dict(self.outcome),
             "publication": dict(self.publication),
             "joined": list(self.joined),
@@ -191,14 +197,14 @@ class WorkItem:
             stop=data["stop"],
             stop_requested=data["stopRequested"],
             asked=data["asked"],
-            request=data["request"],
             delivery=data["delivery"],
             session=data["session"],
             branch=data["branch"],
             comment=data["comment"],
+            facts=data["facts"],
             outcome=data["outcome"],
             publication=data["publication"],
-            joined=data["joined"],
+            joined=tuple(data["joined"]),
             joined_to=data["joinedTo"],
             replays=data["replays"],
             replay=data["replay"],

@@ -1,6 +1,10 @@
 """Starting a worker, which then claims its work itself."""
 
-from typing import Protocol
+import os
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gateway.settings import CommonSettings
 
 
 class Starter(Protocol):
@@ -11,3 +15,17 @@ class Starter(Protocol):
 
         Whoever cannot start one loses nothing: what is accepted stays, and the sweep starts it.
         """
+
+    def close(self) -> None:
+        """End what was started here and lives no longer than this process."""
+
+
+def open_starter(settings: "CommonSettings") -> Starter:
+    """Of a Cloud Run job where there is one, else of processes beside this one."""
+    if settings.worker_job is not None:
+        from gateway.work.jobs import JobStarter
+
+        return JobStarter.parse(settings.worker_job)
+    from gateway.work.children import ProcessStarter
+
+    return ProcessStarter(os.environ)
