@@ -12,6 +12,7 @@ from claude_run.errors import ConfigurationError
 from claude_run.identity import AuthSettings
 from claude_run.wire import REPOSITORY_PATTERN
 from gateway.cloud_run import CloudRunService
+from gateway.github.policy_settings import PolicySettings
 from gateway.github.settings import GitHubSettings
 from gateway.limit_settings import LimitSettings
 from gateway.store import open_store
@@ -47,6 +48,7 @@ class Settings:
     caller_repositories: Mapping[str, frozenset[str]]
     limits: LimitSettings
     github: GitHubSettings
+    policy: PolicySettings
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], *, loopback: bool) -> "Settings":
@@ -69,12 +71,13 @@ class Settings:
         )
         limits = _part(wrong, LimitSettings.from_environ, environ)
         github = _part(wrong, GitHubSettings.from_environ, environ)
+        policy = _part(wrong, PolicySettings.from_environ, environ)
         service = environ.get("RUNNER_SERVICE", "").strip() or None
         if service is not None:
             _part(wrong, CloudRunService.parse, service)
         origins = _origins(environ.get("ALLOWED_ORIGINS", ""), wrong)
         repositories = _repositories(environ.get("CALLER_REPOSITORIES", ""), wrong)
-        if wrong or auth is None or limits is None or github is None:
+        if wrong or auth is None or limits is None or github is None or policy is None:
             raise ConfigurationError("; ".join(wrong), details={"settings": wrong})
         return cls(
             on_cloud=on_cloud,
@@ -88,6 +91,7 @@ class Settings:
             caller_repositories=repositories,
             limits=limits,
             github=github,
+            policy=policy,
         )
 
 
