@@ -7,7 +7,7 @@ main program. Whether anybody reads along makes no difference to it.
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -60,7 +60,11 @@ class Turn:
 
 @dataclass(slots=True, kw_only=True)
 class Driver:
-    """One turn. `run` once, in a thread of its own; it raises nothing."""
+    """One turn. `run` once, in a thread of its own; it raises nothing.
+
+    `watch` is given, in that thread, the events just added to the log, the terminal one when it is
+    stored. The turn waits for it: it may neither block nor raise.
+    """
 
     turn: Turn
     registry: Registry
@@ -68,7 +72,7 @@ class Driver:
     client: Client
     feeds: Feeds
     clock: Callable[[], datetime]
-    first_event: Callable[[], None] = lambda: None
+    watch: Callable[[Sequence[SessionEvent]], None] = lambda _events: None
     _feed: Feed = field(init=False)
     _writer: LogWriter = field(init=False)
     _translator: Translator = field(init=False)
@@ -217,6 +221,7 @@ class Driver:
             lambda: self.registry.end(self.turn.claim, [frame], failure, usage, self._kept)
         )
         self._writer.show(frame)
+        self.watch(ending[-1:])
         log.info(
             "turn ended",
             session=session.key,
@@ -229,6 +234,7 @@ class Driver:
     def _add(self, added: list[SessionEvent]) -> None:
         if added:
             self._writer.add(added, timestamp=self.clock(), now=time.monotonic())
+            self.watch(added)
 
     def _flush(self, frames: list[Frame]) -> None:
         self._heed(self._patiently(lambda: self._append(frames)))
