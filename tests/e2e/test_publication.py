@@ -286,8 +286,26 @@ def test_what_others_have_pushed_is_not_written_over(github: GitHub, desk: Desk)
     assert git("rev-parse", f"{more.commit}^", cwd=repository.origin.bare) == on_top.commit
 
 
-@pytest.mark.parametrize("how", ["--amend", "--reset-author"])
-def test_a_commit_that_was_made_again_is_not_ours(github: GitHub, desk: Desk, how: str) -> None:
+def test_what_others_push_at_the_last_moment_is_not_written_over(
+    github: GitHub, desk: Desk
+) -> None:
+    """Between our look at the branch and our move of it."""
+    repository = github.create()
+    base = repository.tip() or ""
+    first = desk.publish(asked(repository, {"one": "1"}))
+    theirs = list[str]()
+
+    def proceed() -> None:
+        if not theirs and desk.writes(repository).count("POST /git/commits") == 2:
+            theirs.append(push(repository, first.branch, "theirs"))
+
+    publication = asked(repository, {"one": "2"}, base=base)
+    aside = desk.publisher.publish(publication, proceed=proceed)
+    assert theirs == [repository.tip(first.branch)]
+    assert aside.branch == f"{first.branch}-2"
+
+
+def test_a_commit_that_was_made_again_is_not_ours(github: GitHub, desk: Desk) -> None:
     """Amended, even with our trailer: its tree or its parent tells."""
     repository = github.create()
     base = repository.tip() or ""
@@ -297,7 +315,7 @@ def test_a_commit_that_was_made_again_is_not_ours(github: GitHub, desk: Desk, ho
     git("checkout", "--quiet", "--detach", "FETCH_HEAD", cwd=folder)
     repository.origin.write("two", "2")
     git("add", ".", cwd=folder)
-    git("commit", "--quiet", "--amend", "--no-edit", *[how], cwd=folder)
+    git("commit", "--quiet", "--amend", "--no-edit", cwd=folder)
     git("push", "--quiet", "--force", str(bare), f"HEAD:refs/heads/{first.branch}", cwd=folder)
     repository.github.front.mirrors[repository.name].up()
     amended = repository.tip(first.branch)
