@@ -26,6 +26,7 @@ COLLECTIONS: tuple[Collection, ...] = (
     log.COLLECTION,
     blobs.TRANSCRIPT,
     blobs.CHANGES,
+    blobs.REQUESTS,
     limits.COLLECTION,
     quota.COLLECTION,
     metrics.COLLECTION,
