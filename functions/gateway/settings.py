@@ -13,6 +13,7 @@ from claude_run.identity import AuthSettings
 from claude_run.wire import REPOSITORY_PATTERN
 from gateway.cloud_run import CloudRunService
 from gateway.github.settings import GitHubSettings
+from gateway.github.trigger_settings import TriggerSettings
 from gateway.limit_settings import LimitSettings
 from gateway.store import open_store
 from gateway.vault import open_vault
@@ -42,6 +43,7 @@ class CommonSettings:
     vault_url: str
     allowed_origins: frozenset[str]
     github: GitHubSettings
+    triggers: TriggerSettings
     worker_job: str | None
 
     @classmethod
@@ -71,6 +73,7 @@ class CommonSettings:
             "vault_url": _url(environ, "VAULT_URL", wrong),
             "allowed_origins": _origins(environ.get("ALLOWED_ORIGINS", ""), wrong),
             "github": _part(wrong, GitHubSettings.from_environ, environ),
+            "triggers": _part(wrong, TriggerSettings.from_environ, environ),
             "worker_job": _worker_job(environ, wrong),
         }
 

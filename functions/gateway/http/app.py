@@ -56,10 +56,16 @@ def _api(app: Flask, gateway: Any) -> None:  # noqa: ANN401
     status.install(app, gateway)
 
 
+def _webhooks(app: Flask, instance: Instance) -> None:
+    from gateway.http import webhooks
+
+    webhooks.install(app, instance)
+
+
 # `Any`: a `Gateway` for those who serve callers. Its class imports all that the others do not.
 _INSTALLED: Mapping[Target, tuple[Callable[[Flask, Any], None], ...]] = {
-    Target.WEBHOOK: (_liveness,),
+    Target.WEBHOOK: (_liveness, _webhooks),
     Target.SETUP: (_liveness,),
     Target.API: (_callers_only, _api),
-    Target.GATEWAY: (_callers_and_others, _api),
+    Target.GATEWAY: (_callers_and_others, _api, _webhooks),
 }

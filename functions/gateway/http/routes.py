@@ -15,9 +15,10 @@ CONTAINER = "/container"
 LOAD_BALANCED = "/lb"
 SINGLETON = "/singleton"
 OPENAPI = "/openapi.json"
+WEBHOOKS = "/webhooks/github"
 
 # What the functions `webhook` and `setup` serve: no token is asked for, each has a rule of its own.
-OPEN: tuple[str, ...] = ()
+OPEN = (WEBHOOKS,)
 # What `api` serves to callers, described in `/openapi.json`.
 API = (
     START,

@@ -43,7 +43,8 @@ def open_target(target: Target, settings: "CommonSettings") -> "Instance":
 
         assert isinstance(settings, Settings)  # noqa: S101 - as `read_settings` gives it
         return open_gateway(settings, routes=ROUTES)
-    from gateway import metrics
     from gateway.instance import open_instance
+    from gateway.intake import COLLECTIONS
 
-    return open_instance(settings, collections=(metrics.COLLECTION,), routes=ROUTES)
+    # The same of both: what one of them has no use for costs it nothing.
+    return open_instance(settings, collections=COLLECTIONS, routes=ROUTES)
