@@ -19,6 +19,7 @@ from gateway.settings import Settings
 from gateway.store import Collection
 from gateway.work import conversation, delivery
 from gateway.work import record as work
+from gateway.work.leaving import Detached
 
 # All that is stored, for the store, for Firestore's indexes and for its TTL policies.
 COLLECTIONS: tuple[Collection, ...] = (
@@ -45,6 +46,7 @@ def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
     own = open_instance(settings, collections=COLLECTIONS, routes=routes)
     store, vault, counters, clock = own.store, own.vault, own.metrics, own.clock
     accounts = Quota(settings.limits)
+    registry = Registry(store=store, quota=accounts, clock=clock)
     service = settings.runner_service
     runner = Runner(
         settings.runner_url, service=CloudRunService.parse(service) if service else None
@@ -56,6 +58,7 @@ def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
         client=Client(settings.runner_url),
         limits=Limits(store, settings.limits),
         metrics=counters,
+        starter=own.starter,
         quota=accounts,
         runner=runner,
         health=Health(
@@ -67,7 +70,8 @@ def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
             clock=clock,
             environment="production" if settings.on_cloud else "local",
         ),
-        registry=Registry(store=store, quota=accounts, clock=clock),
+        registry=registry,
+        detached=Detached(store=store, registry=registry),
         forwarder=Forwarder(
             store=store,
             vault=vault,

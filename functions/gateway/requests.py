@@ -7,7 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic.alias_generators import to_camel
 
 from claude_run.errors import CallerError, Code
 from claude_run.strictjson import loads_object
@@ -43,8 +45,8 @@ MAX_PAGE = 100
 MAX_EVENT_ID = 2**63 - 1
 # Where a stored key belongs. Whoever wants another upstream brings the key for it.
 STORED_KEY_UPSTREAM = "https://api.anthropic.com"
-# Until there is a worker and a publisher: empty this, and the options are honoured.
-UNAVAILABLE_OPTIONS = ("create_pr", "detach")
+# Until there is a publisher: empty this, and the options are honoured.
+UNAVAILABLE_OPTIONS = ("create_pr",)
 
 # The others are the gateway's own business.
 _PASSED_ON = tuple(
@@ -59,27 +61,31 @@ _PAGE_LIMIT = re.compile(r"[0-9]{1,3}")
 _SESSION_ID = re.compile(SESSION_ID_PATTERN.removeprefix("^").removesuffix("$"))
 
 Query = Mapping[str, Sequence[str]]
+T = TypeVar("T", bound=TurnRequest)
 
 
 def parse_start(body: bytes) -> StartRequest:
     """The body of `POST /interactive/start`."""
-    request = parse(StartRequest, loads_object(body))
-    _available(request.options)
-    return request
+    return _checked(parse(StartRequest, loads_object(body)))
 
 
 def parse_message(body: bytes) -> MessageRequest:
     """The body of `POST /interactive/{id}/message`."""
-    request = parse(MessageRequest, loads_object(body))
-    _available(request.options)
-    return request
+    return _checked(parse(MessageRequest, loads_object(body)))
 
 
-def _available(options: SessionOptions) -> None:
+def _checked(request: T) -> T:
+    options = request.options
     for name in UNAVAILABLE_OPTIONS:
         if getattr(options, name):
             alias = SessionOptions.model_fields[name].alias or name
             raise _refusal(f"options.{alias}", "is not available in this release")
+    for name in ("anthropic_api_key", "github_token"):
+        if options.detach and getattr(request, name) is not None:
+            raise _refusal(
+                to_camel(name), "cannot be given with options.detach: it would have to be stored"
+            )
+    return request
 
 
 class _StatusQuery(Wire):

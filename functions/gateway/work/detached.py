@@ -1,6 +1,7 @@
-"""Turns of sessions that their callers leave to a worker: put there, and driven by one."""
+"""What a worker does with a session's turn that was left to it, state by state."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -8,81 +9,16 @@ from claude_run.errors import CallerError, ClaudeRunError, Code
 from claude_run.wire import parse
 from gateway.requests import MessageRequest, StartRequest
 from gateway.sessions import blobs
-from gateway.sessions.record import RETENTION, Session, StaleLeaseError
-from gateway.sessions.registry import Registry
-from gateway.store import Create, Store, Transaction
+from gateway.sessions.record import Session, StaleLeaseError
+from gateway.store import Store
 from gateway.work.hold import Hold
+from gateway.work.leaving import Request
 from gateway.work.outcome import Outcome
-from gateway.work.record import Kind, State, WorkItem
+from gateway.work.record import State
 from gateway.work.turns import Turns
 from gateway.work.waiting import wait_for_quota
 
 log = structlog.get_logger()
-
-# Compressed. It is written in one commit with its session, of 9 MB at most.
-MAX_REQUEST_PIECES = 5
-
-Request = StartRequest | MessageRequest
-
-
-class Detached:
-    """Leaves turns to a worker: session, request and work item are one commit."""
-
-    def __init__(self, *, store: Store, registry: Registry) -> None:
-        self._store = store
-        self._registry = registry
-
-    def start(self, session: Session, request: StartRequest) -> Session:
-        """Begin a session so. `CallerError` CONFLICT, PAYLOAD_TOO_LARGE; then no trace."""
-        return self._store.transact(
-            lambda tx: self._added(tx, self._registry.queue_in(tx, session), request)
-        )
-
-    def message(self, session: Session, request: MessageRequest) -> Session:
-        """Begin the session's next turn so. `CallerError` as for `start`."""
-        self._registry.find(session.key)  # an orphan is finalised first, and can then be continued
-        return self._store.transact(
-            lambda tx: self._added(
-                tx,
-                self._registry.queue_turn_in(
-                    tx, session.key, request.kept_options(session.options)
-                ),
-                request,
-            )
-        )
-
-    def _added(self, tx: Transaction, session: Session, request: Request) -> Session:
-        now = session.last_activity_at
-        item = WorkItem(
-            key=f"{session.key}.{session.turn}",
-            kind=Kind.SESSION,
-            state=State.ACCEPTED,
-            created_at=now,
-            updated_at=now,
-            not_before=now,
-            lease_until=now,
-            session=session.key,
-        )
-        tx.write(Create(item.path, item.to_data()), *_request_writes(session, request))
-        return session
-
-
-def _request_writes(session: Session, request: Request) -> list[Create]:
-    # Never a key or a token: with those, `detach` was refused.
-    value = request.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    writes = blobs.pieces(
-        f"{session.path}/requests",
-        f"{session.turn:06d}",
-        value,
-        expire_at=session.created_at + RETENTION,
-    )
-    if len(writes) > MAX_REQUEST_PIECES:
-        raise CallerError(
-            "With detach, a request has to be smaller: it is kept until a worker takes it up.",
-            code=Code.PAYLOAD_TOO_LARGE,
-            details={"field": "prompt"},
-        )
-    return writes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +76,7 @@ class DetachedSteps:
 
     def _request(self, session: Session) -> Request:
         prefix = f"{session.turn:06d}"
-        value = next(blobs.read(self.store, f"{session.path}/requests", prefix=prefix), {})
+        value: Any = next(blobs.read(self.store, f"{session.path}/requests", prefix=prefix), {})
         if session.turn == 1:
             return parse(StartRequest, value)
         return parse(MessageRequest, value)

@@ -81,9 +81,9 @@ class Hold:
         """As `Claims.produced`."""
         self.item = self._claims.produced(self.item, outcome)
 
-    def published(self, publication: Mapping[str, Any], *, pull: int | None = None) -> None:
+    def published(self, publication: Mapping[str, Any]) -> None:
         """As `Claims.published`."""
-        self.item = self._claims.published(self.item, publication, pull=pull)
+        self.item = self._claims.published(self.item, publication)
 
     def finish(self, state: State, *, outcome: Mapping[str, Any] | None = None) -> None:
         """As `Claims.finish`."""
@@ -110,6 +110,12 @@ class Hold:
             self._interruption = self._interruption or error
             if self._driven is not None:
                 self._driven.stop(self._interruption)
+
+    def check(self) -> None:
+        """Raise what it was interrupted for, if it was."""
+        with self._lock:
+            if self._interruption is not None:
+                raise self._interruption
 
     @property
     def left(self) -> bool:

@@ -3,7 +3,7 @@
 Each step may be the first one that this worker takes: whatever it needs is in the item.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -16,11 +16,11 @@ from gateway.github.asked import Asked, RepositoryRef
 from gateway.github.publication import Publication, Published
 from gateway.issues.desk import Admission, Desk
 from gateway.requests import StartRequest
-from gateway.sessions.record import LEASE, Kind, Session, Status, Usage, key_of
+from gateway.sessions.record import ISSUES, LEASE, Kind, Session, Status, Usage, key_of
 from gateway.sessions.registry import Claim
 from gateway.store import Store, Transaction
 from gateway.work import stored
-from gateway.work.branches import Branches, branch_name
+from gateway.work.branches import branch_name
 from gateway.work.claims import Claims
 from gateway.work.conversation import Conversation
 from gateway.work.hold import Hold
@@ -31,8 +31,6 @@ from gateway.work.waiting import wait_for_quota
 
 log = structlog.get_logger()
 
-# The owner of issues' sessions: no caller's `sub` is a word.
-OWNER = "github"
 _READ = {"contents": "read"}
 
 
@@ -46,8 +44,18 @@ class Tokens(Protocol):
 class Publishes(Protocol):
     """What turns a change set into a pull request."""
 
-    def publish(self, publication: Publication) -> Published:
-        """Do it, or find it done."""
+    def publish(self, publication: Publication, *, proceed: Callable[[], None] = ...) -> Published:
+        """Do it, or find it done; `proceed` may raise what ends it between two requests."""
+
+    def foreign_head(self, repository: RepositoryRef, branch: str, base: str) -> str | None:
+        """The commit that somebody else has pushed to a branch of ours, or None."""
+
+
+class Pulls(Protocol):
+    """The pull requests that were published."""
+
+    def is_open(self, repository: RepositoryRef, number: int) -> bool:
+        """Whether it is neither merged nor closed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +67,7 @@ class IssueSteps:
     turns: Turns
     desk: Desk
     tokens: Tokens
-    branches: Branches
+    pulls: Pulls
     publisher: Publishes
     server_url: str
 
@@ -138,37 +146,30 @@ class IssueSteps:
     def _prepared(self, item: WorkItem, admission: Admission) -> "_Prepared":
         asked = Asked.from_data(item.asked or {})
         talk = self._talk(item)
-        branch = talk.branch or branch_name(asked)
-        ours = None
-        if talk.pull is not None:
-            ours = self.branches.tip(asked.repository, branch)
-        cloned = branch if ours else admission.base
-        repository: dict[str, Any] = {
+        source = self._source(asked, talk, admission)
+        repository = {
             "url": f"{self.server_url}/{asked.repository.name}",
             "name": asked.repository.name,
-            "branch": cloned,
+            **source.revision,
         }
-        if admission.head is not None and ours is None:
-            repository |= {"commit": admission.head.sha}
         body = {
             "prompt": admission.prompt,
             "options": dict(admission.options),
             "repository": repository,
         }
         request = parse(StartRequest, body)
-        key = key_of(OWNER, f"issue-{talk.key}")
+        key = key_of(ISSUES, f"issue-{talk.key}")
         session = self.turns.find(key)
         options = self.turns.options(request, session=session)
         options["github_token"] = SecretStr(self.tokens.token(asked.repository, _READ))
-        if talk.pull is not None:
-            # What earlier turns changed is in the branch, or was done away with together with it.
+        if not source.keeps_changes:
             options.pop("changes", None)
         return _Prepared(
             key=key,
             session=session,
             request=request,
             options=options,
-            branch=branch,
+            branch=talk.branch or branch_name(asked),
             facts={
                 "turn": session.turn + 1 if session else 1,
                 "before": (session.usage if session else Usage()).to_json(),
@@ -176,6 +177,22 @@ class IssueSteps:
                 "commentOnly": admission.comment_only,
             },
         )
+
+    def _source(self, asked: Asked, talk: Conversation, admission: Admission) -> "_Source":
+        """What the next turn begins with."""
+        if talk.pull is None or talk.branch is None or talk.base is None:
+            revision = {"branch": admission.base}
+            if admission.head is not None:
+                revision = {"commit": admission.head.sha}
+            return _Source(revision=revision, keeps_changes=True)
+        if not self.pulls.is_open(asked.repository, talk.pull):
+            # What was changed is merged, or not wanted.
+            return _Source(revision={"branch": admission.base}, keeps_changes=False)
+        foreign = self.publisher.foreign_head(asked.repository, talk.branch, talk.base)
+        if foreign is not None:
+            # It stands on ours.
+            return _Source(revision={"commit": foreign}, keeps_changes=False)
+        return _Source(revision={"commit": talk.base}, keeps_changes=True)
 
     def _claim(self, tx: Transaction, prepared: "_Prepared") -> Claim:
         registry, wanted = self.turns.registry, self.turns.wanted(prepared.options)
@@ -186,7 +203,7 @@ class IssueSteps:
         now = self.turns.clock()
         session = Session(
             key=prepared.key,
-            owner=OWNER,
+            owner=ISSUES,
             session_id=prepared.key.partition(".")[2],
             status=Status.PROCESSING,
             turn=1,
@@ -233,7 +250,8 @@ class IssueSteps:
                 body=lambda held_back: self.desk.title_and_body(item, held_back)[1],
                 draft=outcome.code is not None,
                 message=title,
-            )
+            ),
+            proceed=hold.check,
         )
         hold.published(
             {
@@ -241,13 +259,12 @@ class IssueSteps:
                 "number": published.number,
                 "branch": published.branch,
                 "commit": published.commit,
-                "draft": outcome.code is not None,
+                "draft": published.draft,
                 "files": list(published.files),
                 "heldBack": [{"path": one.path, "rule": one.rule} for one in published.held_back],
                 "commentOnly": published.url is None,
-                "base": item.facts["target"],
-            },
-            pull=published.number,
+                "base": changes.base,
+            }
         )
 
     # --- stopping ----------------------------------------------------------------------------
@@ -271,6 +288,14 @@ class IssueSteps:
 
     def _talk(self, item: WorkItem) -> Conversation:
         return stored.talk(self.store, item.conversation or "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """A branch or a commit, and whether earlier turns' changes are put on top of it."""
+
+    revision: Mapping[str, str]
+    keeps_changes: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,7 +96,11 @@ class Worker:
             if self._interruption is not None:
                 hold.interrupt(self._interruption)
         try:
-            with hold, spans.span("worker.item", work=item.key, state=item.state.value):
+            with (
+                hold,
+                spans.span("worker.item", work=item.key, state=item.state.value),
+                structlog.contextvars.bound_contextvars(work=item.key, delivery_id=item.delivery),
+            ):
                 self._take(hold)
         finally:
             with self._lock:
@@ -104,7 +108,7 @@ class Worker:
 
     def _take(self, hold: Hold) -> None:
         steps, item = self.steps[hold.item.kind], hold.item
-        log.info("work begins", work=item.key, state=item.state, attempt=item.attempts)
+        log.info("work begins", state=item.state, attempt=item.attempts)
         try:
             if item.attempts > MAX_FAREWELLS:
                 hold.finish(State.FAILED)
@@ -115,14 +119,14 @@ class Worker:
             if hold.interrupted and not hold.left:
                 hold.set_aside(self.clock(), counts=False)
         except (StaleWorkError, StaleLeaseError) as error:
-            log.warning("work was lost", work=item.key, reason=error.message)
+            log.warning("work was lost", reason=error.message)
         except StoreUnavailableError:
             # Nothing can be written: its lease runs out, and it is taken over.
             raise
         except Exception:
-            log.exception("work failed", work=item.key)
+            log.exception("work failed")
             self._put_off(hold, None)
-        log.info("work ends", work=item.key, state=hold.item.state)
+        log.info("work ends", state=hold.item.state)
 
     def _try(self, steps: Steps, hold: Hold) -> None:
         try:
@@ -131,10 +135,10 @@ class Worker:
             raise
         except CallerError as error:
             # Another try would be refused just the same.
-            log.warning("work is refused", work=hold.item.key, reason=error.message)
+            log.warning("work is refused", reason=error.message)
             steps.fail(hold, error)
         except ClaudeRunError as error:
-            log.warning("work has to wait", work=hold.item.key, reason=error.message)
+            log.warning("work has to wait", reason=error.message)
             if hold.item.attempts >= MAX_ATTEMPTS:
                 steps.fail(hold, error)
             else:

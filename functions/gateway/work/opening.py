@@ -1,0 +1,1 @@
+"""From settings to a worker. Nothing is connected yet: that happens where it is first used."""
