@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 from claude_run.errors import CallerError, Code
 from claude_run.strictjson import loads_object
 from claude_run.wire import Wire, parse
+from claude_run.wire_deliveries import DELIVERY_ID_PATTERN
 from claude_run.wire_sessions import (
     BASE_URL,
     RESERVED_SESSION_IDS,
@@ -30,6 +31,7 @@ __all__ = [
     "MessageRequest",
     "StartRequest",
     "page_token",
+    "parse_delivery_id",
     "parse_last_event_id",
     "parse_list",
     "parse_message",
@@ -58,6 +60,7 @@ _EVENT_ID = re.compile(r"[0-9]{1,19}")
 # Microseconds since 1970, until the year 2286.
 _PAGE_TOKEN = re.compile(r"[0-9]{1,16}")
 _PAGE_LIMIT = re.compile(r"[0-9]{1,3}")
+_DELIVERY_ID = re.compile(DELIVERY_ID_PATTERN.removeprefix("^").removesuffix("$"))
 _SESSION_ID = re.compile(SESSION_ID_PATTERN.removeprefix("^").removesuffix("$"))
 
 Query = Mapping[str, Sequence[str]]
@@ -128,6 +131,13 @@ def parse_session_id(text: str) -> str:
     """The session's id of a path; NOT_FOUND for what no session can be called."""
     if not _SESSION_ID.fullmatch(text) or text in RESERVED_SESSION_IDS:
         raise CallerError("There is no such session.", code=Code.NOT_FOUND)
+    return text
+
+
+def parse_delivery_id(text: str) -> str:
+    """The delivery's id of a path; NOT_FOUND for what no delivery can be called."""
+    if not _DELIVERY_ID.fullmatch(text):
+        raise CallerError("There is no such delivery.", code=Code.NOT_FOUND)
     return text
 
 

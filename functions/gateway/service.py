@@ -14,6 +14,7 @@ from claude_run.client import Client
 from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError
 from claude_run.identity import Caller
 from gateway.forwarding import Forwarder
+from gateway.github.opening import GitHubApp
 from gateway.health import Health
 from gateway.instance import Instance
 from gateway.limits import Limits
@@ -27,7 +28,9 @@ from gateway.sessions.reader import LogReader
 from gateway.sessions.record import ISSUES, LEASE, Session, Status, key_of
 from gateway.sessions.registry import Claim, Registry
 from gateway.settings import Settings
+from gateway.work.deliveries import Deliveries
 from gateway.work.leaving import Detached, check_detached
+from gateway.work.sweep import Sweep
 
 log = structlog.get_logger()
 
@@ -49,6 +52,9 @@ class Gateway(Instance):
     runner: Runner
     health: Health
     detached: Detached
+    deliveries: Deliveries
+    github: GitHubApp
+    sweep: Sweep
     feeds: Feeds = field(default_factory=Feeds)
     _drivers: dict[str, tuple[Driver, threading.Thread]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -220,6 +226,7 @@ class Gateway(Instance):
         self._draining = True
         # Sessions that are driven elsewhere are read elsewhere from now on.
         self._closing.set()
+        self.sweep.close()
         # They take as long as what is driven here.
         workers = threading.Thread(target=self.starter.close, name="workers", daemon=True)
         workers.start()

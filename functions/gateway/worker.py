@@ -15,7 +15,7 @@ def main() -> None:
     try:
         settings = RunSettings.from_environ(os.environ)
         logs.configure(project=settings.project)
-        worker = open_worker(settings, os.environ)
+        worker = open_worker(settings)
     except ConfigurationError as error:
         sys.exit(f"The worker cannot start: {error.message}")
     spans.start("claude-run-worker", os.environ)

@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import structlog
 
-from claude_run.errors import ConfigurationError
 from gateway.github.access import GitHubAccess
 from gateway.github.failures import translated
 
@@ -74,11 +73,8 @@ class Redeliveries:
         self._clock = clock
 
     def ask(self) -> int:
-        """Have failed deliveries come again. Returns how many; none where no App is set up."""
-        try:
-            requester = self._access.app().requester
-        except ConfigurationError:
-            return 0
+        """Have failed deliveries come again. Returns how many."""
+        requester = self._access.app().requester
         due = failed(self._attempts(), now=self._clock())[:MAX_REDELIVERIES]
         for attempt in due:
             with translated(self._clock):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import structlog
 
@@ -74,7 +75,7 @@ class Deliveries:
         return stored.item(self.store, newest_key(first)) or first
 
 
-def _fields(delivery: Delivery, item: WorkItem | None) -> dict[str, object]:
+def _fields(delivery: Delivery, item: WorkItem | None) -> dict[str, Any]:
     return {
         "id": delivery.id,
         "received_at": milliseconds(delivery.received_at),

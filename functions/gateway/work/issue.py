@@ -14,7 +14,6 @@ from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError
 from claude_run.wire import parse
 from gateway.github.asked import Asked, RepositoryRef
 from gateway.github.publication import Publication, Published
-from gateway.issues.desk import Admission, Desk
 from gateway.requests import StartRequest
 from gateway.sessions.record import ISSUES, LEASE, Kind, Session, Status, Usage, key_of
 from gateway.sessions.registry import Claim
@@ -23,6 +22,7 @@ from gateway.work import stored
 from gateway.work.branches import branch_name
 from gateway.work.claims import Claims
 from gateway.work.conversation import Conversation
+from gateway.work.desk import Admission, Desk
 from gateway.work.hold import Hold
 from gateway.work.outcome import Outcome
 from gateway.work.record import State, WorkItem

@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import structlog
 
@@ -23,13 +22,6 @@ ASK_SECONDS = 60.0
 EVERY_SECONDS = 15.0
 
 
-class Asks(Protocol):
-    """Where deliveries come from."""
-
-    def ask(self) -> int:
-        """Have failed deliveries come again. Returns how many."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
     """What a sweep has set going: workers, ends of sessions, deliveries."""
@@ -41,12 +33,15 @@ class Swept:
 
 @dataclass(slots=True, kw_only=True)
 class Sweep:
-    """One for each process; safe under threads."""
+    """One for each process; safe under threads.
+
+    `ask` has failed deliveries come again, and returns how many.
+    """
 
     claims: Claims
     registry: Registry
     starter: Starter
-    deliveries: Asks
+    ask: Callable[[], int]
     monotonic: Callable[[], float] = time.monotonic
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _asked_at: float = float("-inf")
@@ -82,7 +77,7 @@ class Sweep:
                 return 0
             self._asked_at = self.monotonic()
         try:
-            return self.deliveries.ask()
+            return self.ask()
         except ClaudeRunError as error:
             log.warning("GitHub was not asked for deliveries", reason=error.message)
             return 0
