@@ -16,7 +16,14 @@ from uuid import uuid4
 import structlog
 from pydantic import SecretStr
 
-from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError, UpstreamError
+from claude_run.errors import (
+    CallerError,
+    ClaudeRunError,
+    Code,
+    StoppedError,
+    UpstreamError,
+    error_data,
+)
 from claude_run.events import ErrorEvent, parse_event
 from claude_run.sse import Decoder, ServerSentEvent, encode_event
 from claude_run.transport import EventStream
@@ -366,11 +373,6 @@ class Forwarder:
         if not run.seen.done or run.seen.error is not None:
             self.metrics.container_failed()
         log.info("run forwarded", run_id=run_id, code=run.seen.error and run.seen.error.code)
-
-
-def error_data(error: ClaudeRunError) -> dict[str, object]:
-    """The runner's form of an error, in bodies and in events."""
-    return {"error": error.message, "code": error.code, "details": error.details}
 
 
 def shutdown() -> ClaudeRunError:

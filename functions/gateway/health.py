@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from claude_run import __version__
-from gateway.checks import Checks, Outcome
+from gateway.checks import Checks, Outcome, status_of
 from gateway.counters import Counts
 from gateway.deployment import Deployment
 from gateway.forwarding import ANTHROPIC_KEY
@@ -94,14 +94,6 @@ class Health:
                 "lastWebhookAt": _iso(figures.counts.last_webhook_at),
             }
         return body
-
-
-def status_of(found: Mapping[str, Outcome]) -> str:
-    """`unhealthy` where nothing can be done, `degraded` where something cannot."""
-    # Without the store no request is served; without runner or vault the logs still can be read.
-    if not found["store"].ok:
-        return "unhealthy"
-    return "healthy" if all(outcome.ok for outcome in found.values()) else "degraded"
 
 
 def _components(found: Mapping[str, Outcome]) -> dict[str, Any]:

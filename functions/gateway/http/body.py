@@ -10,18 +10,18 @@ from claude_run.wire import MAX_BODY_BYTES
 _PIECE = 64 * 1024
 
 
-def read_json_body(request: Request) -> bytes:
+def read_json_body(request: Request, *, at_most: int = MAX_BODY_BYTES) -> bytes:
     """The bytes of a JSON body, or `CallerError`. Nothing of it is parsed."""
     _check_type(request)
     declared = request.headers.get("Content-Length", "0")
-    if len(declared) > 12 or (declared.isdigit() and int(declared) > MAX_BODY_BYTES):
-        raise _too_large()
+    if len(declared) > 12 or (declared.isdigit() and int(declared) > at_most):
+        raise _too_large(at_most)
     body = bytearray()
     try:
         while piece := request.stream.read(_PIECE):
             body += piece
-            if len(body) > MAX_BODY_BYTES:
-                raise _too_large()
+            if len(body) > at_most:
+                raise _too_large(at_most)
     except (ClientDisconnected, ParseException, OSError):  # the last two are gunicorn's
         raise CallerError("The body ends too early or is not well chunked.") from None
     return bytes(body)
@@ -42,9 +42,9 @@ def _check_type(request: Request) -> None:
         )
 
 
-def _too_large() -> CallerError:
+def _too_large(at_most: int) -> CallerError:
     return CallerError(
-        f"The body is larger than {MAX_BODY_BYTES} bytes.",
+        f"The body is larger than {at_most} bytes.",
         code=Code.PAYLOAD_TOO_LARGE,
-        details={"field": "body", "maxBytes": MAX_BODY_BYTES},
+        details={"field": "body", "maxBytes": at_most},
     )

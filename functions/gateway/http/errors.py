@@ -7,8 +7,7 @@ import structlog
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from claude_run.errors import CallerError, ClaudeRunError, Code, ConfigurationError
-from gateway.forwarding import error_data
+from claude_run.errors import CallerError, ClaudeRunError, Code, ConfigurationError, error_data
 from gateway.http.routes import RUN
 
 log = structlog.get_logger()

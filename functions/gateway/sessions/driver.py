@@ -28,7 +28,7 @@ from gateway.sessions.joiner import Joiner
 from gateway.sessions.live import Feed, Feeds
 from gateway.sessions.log import Frame, batch_path
 from gateway.sessions.record import Continuation, StaleLeaseError, Usage
-from gateway.sessions.registry import Claim, Registry
+from gateway.sessions.registry import CANCELLED, Claim, Registry
 from gateway.sessions.translate import Translator
 from gateway.sessions.writer import LogWriter
 from gateway.store import AlreadyExistsError, Store, StoreUnavailableError
@@ -36,6 +36,8 @@ from gateway.store import AlreadyExistsError, Store, StoreUnavailableError
 log = structlog.get_logger()
 
 RENEW_SECONDS = 8.0
+# How long a checkpoint may be stored and not yet named in the record.
+NAME_SECONDS = 1.0
 CANCEL_LOOK_SECONDS = 0.5
 # Events between the runner's stream and us; then the runner, and Claude Code behind it, wait.
 QUEUED_EVENTS = 1_024
@@ -58,12 +60,24 @@ class Turn:
     changes: Changes | None = None  # what the turn begins with
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a turn ended, beyond what its log tells; `denied` are the tools that it was refused."""
+
+    failure: ClaudeRunError | None
+    result: str
+    usage: Usage
+    agent_turns: int | None
+    denied: tuple[str, ...]
+
+
 @dataclass(slots=True, kw_only=True)
 class Driver:
     """One turn. `run` once, in a thread of its own; it raises nothing.
 
     `watch` is given, in that thread, the events just added to the log, the terminal one when it is
-    stored. The turn waits for it: it may neither block nor raise.
+    stored. The turn waits for it: it may neither block nor raise. `ended` is there when the turn's
+    end is stored; None: somebody else ends it.
     """
 
     turn: Turn
@@ -73,6 +87,7 @@ class Driver:
     feeds: Feeds
     clock: Callable[[], datetime]
     watch: Callable[[Sequence[SessionEvent]], None] = lambda _events: None
+    ended: Ended | None = None
     _feed: Feed = field(init=False)
     _writer: LogWriter = field(init=False)
     _translator: Translator = field(init=False)
@@ -81,6 +96,7 @@ class Driver:
     _pending_transcript: list[Any] = field(default_factory=list)
     _transcript_number: int = 0
     _kept: Continuation = field(default_factory=Continuation)
+    _renew_at: float = 0.0
 
     def __post_init__(self) -> None:
         claim = self.turn.claim
@@ -120,7 +136,7 @@ class Driver:
     def _drive(self) -> ClaudeRunError | None:
         session = self.turn.claim.session
         opening = [events.claude_start(session.turn, self.turn.prompt)]
-        if session.turn == 1:
+        if self.turn.claim.last_event_id == 0:
             opening.insert(0, events.connected(session.session_id))
         self._add(opening)
         received: queue.Queue[Received] = queue.Queue(QUEUED_EVENTS)
@@ -136,22 +152,22 @@ class Driver:
 
     def _follow(self, received: "queue.Queue[Received]") -> ClaudeRunError | None:
         """Until the stream ends or something ends it. Returns what it failed with."""
-        renew_at = time.monotonic() + RENEW_SECONDS
+        self._renew_at = time.monotonic() + RENEW_SECONDS
         look_at = time.monotonic() + CANCEL_LOOK_SECONDS
         while True:
             now = time.monotonic()
             if (reason := self._reason_to_stop()) is not None:
                 return reason
-            if now >= renew_at:
+            if now >= self._renew_at:
                 self._renew()
-                renew_at = now + RENEW_SECONDS
+                self._renew_at = now + RENEW_SECONDS
                 look_at = now + CANCEL_LOOK_SECONDS
             elif now >= look_at:
                 self._look()
                 look_at = now + CANCEL_LOOK_SECONDS
             self._flush_due(now)
             try:
-                event = received.get(timeout=self._wait(now, min(renew_at, look_at)))
+                event = received.get(timeout=self._wait(now, min(self._renew_at, look_at)))
             except queue.Empty:
                 self._add(self._joiner.flush() if self._join_due() else [])
                 continue
@@ -184,7 +200,7 @@ class Driver:
 
     def _reason_to_stop(self) -> ClaudeRunError | None:
         if self._feed.cancelled and self._stop is None:
-            self._stop = StoppedError("The session was cancelled.", code=Code.CANCELLED)
+            self._stop = StoppedError(CANCELLED, code=Code.CANCELLED)
         if self._stop is not None:
             return self._stop
         limit = self.turn.claim.reservation.max_tokens
@@ -219,6 +235,13 @@ class Driver:
         frame = self._writer.reserve(ending[-1], timestamp=self.clock())
         self._patiently(
             lambda: self.registry.end(self.turn.claim, [frame], failure, usage, self._kept)
+        )
+        self.ended = Ended(
+            failure=failure,
+            result=self._translator.result_text,
+            usage=usage,
+            agent_turns=self._translator.agent_turns,
+            denied=self._translator.denied,
         )
         self._writer.show(frame)
         self.watch(ending[-1:])
@@ -298,6 +321,8 @@ class Driver:
             lambda: blobs.append(self.store, collection, version, value, expire_at=claim.expire_at)
         )
         self._kept = replace(self._kept, changes_version=version)
+        # Whoever takes over finds what the record names. The last one is followed by the end.
+        self._renew_at = min(self._renew_at, time.monotonic() + NAME_SECONDS)
 
     def _store_transcript(self) -> None:
         if not self._pending_transcript:

@@ -1,0 +1,50 @@
+"""The functions that this code is deployed as, and what each of them needs."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.instance import Instance
+    from gateway.settings import CommonSettings
+
+
+class Target(StrEnum):
+    """An entry point in `main.py`, by its name there."""
+
+    WEBHOOK = "webhook"
+    SETUP = "setup"
+    API = "api"
+    GATEWAY = "gateway"
+
+    @property
+    def serves_callers(self) -> bool:
+        """Whether it has routes that ask who calls; the others are open, each with its own rule."""
+        return self in (Target.API, Target.GATEWAY)
+
+
+def read_settings(
+    target: Target, environ: Mapping[str, str], *, loopback: bool
+) -> "CommonSettings":
+    """The target's own, or `ConfigurationError` naming all that is wrong with them."""
+    from gateway.settings import CommonSettings, Settings
+
+    kind = Settings if target.serves_callers else CommonSettings
+    return kind.from_environ(environ, loopback=loopback)
+
+
+def open_target(target: Target, settings: "CommonSettings") -> "Instance":
+    """What the target has in its process: a `Gateway` where it serves callers."""
+    from gateway.http.routes import ROUTES
+
+    if target.serves_callers:
+        from gateway.opening import open_gateway
+        from gateway.settings import Settings
+
+        assert isinstance(settings, Settings)  # noqa: S101 - as `read_settings` gives it
+        return open_gateway(settings, routes=ROUTES)
+    from gateway.instance import open_instance
+    from gateway.intake import COLLECTIONS
+
+    # The same of both: what one of them has no use for costs it nothing.
+    return open_instance(settings, collections=COLLECTIONS, routes=ROUTES)
