@@ -7,6 +7,7 @@ from gateway import deployment, limits, metrics, quota
 from gateway.cloud_run import CloudRunService
 from gateway.deployment import Deployment
 from gateway.forwarding import Forwarder
+from gateway.github.opening import GitHubApp
 from gateway.health import Health
 from gateway.instance import open_instance
 from gateway.limits import Limits
@@ -19,6 +20,11 @@ from gateway.settings import Settings
 from gateway.store import Collection
 from gateway.work import conversation, delivery
 from gateway.work import record as work
+from gateway.work.claims import Claims
+from gateway.work.deliveries import Deliveries
+from gateway.work.leaving import Detached
+from gateway.work.queue import Queue
+from gateway.work.sweep import Sweep
 
 # All that is stored, for the store, for Firestore's indexes and for its TTL policies.
 COLLECTIONS: tuple[Collection, ...] = (
@@ -26,6 +32,7 @@ COLLECTIONS: tuple[Collection, ...] = (
     log.COLLECTION,
     blobs.TRANSCRIPT,
     blobs.CHANGES,
+    blobs.REQUESTS,
     limits.COLLECTION,
     quota.COLLECTION,
     metrics.COLLECTION,
@@ -44,6 +51,8 @@ def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
     own = open_instance(settings, collections=COLLECTIONS, routes=routes)
     store, vault, counters, clock = own.store, own.vault, own.metrics, own.clock
     accounts = Quota(settings.limits)
+    github = GitHubApp(settings.github, store, vault, clock)
+    registry = Registry(store=store, quota=accounts, clock=clock)
     service = settings.runner_service
     runner = Runner(
         settings.runner_url, service=CloudRunService.parse(service) if service else None
@@ -67,7 +76,18 @@ def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
             clock=clock,
             environment="production" if settings.on_cloud else "local",
         ),
-        registry=Registry(store=store, quota=accounts, clock=clock),
+        registry=registry,
+        detached=Detached(store=store, registry=registry),
+        deliveries=Deliveries(
+            store=store, queue=Queue(store=store, clock=clock), starter=own.starter
+        ),
+        github=github,
+        sweep=Sweep(
+            claims=Claims(store=store, clock=clock),
+            registry=registry,
+            starter=own.starter,
+            ask=github.ask_for_failed_deliveries,
+        ),
         forwarder=Forwarder(
             store=store,
             vault=vault,

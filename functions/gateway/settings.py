@@ -12,6 +12,7 @@ from claude_run.errors import ConfigurationError
 from claude_run.identity import AuthSettings
 from claude_run.wire import REPOSITORY_PATTERN
 from gateway.cloud_run import CloudRunService
+from gateway.github.policy_settings import PolicySettings
 from gateway.github.settings import GitHubSettings
 from gateway.github.trigger_settings import TriggerSettings
 from gateway.limit_settings import LimitSettings
@@ -88,6 +89,7 @@ class RunSettings(CommonSettings):
     runner_url: str
     runner_service: str | None
     limits: LimitSettings
+    policy: PolicySettings
 
     @classmethod
     def _fields(
@@ -101,6 +103,7 @@ class RunSettings(CommonSettings):
             "runner_url": _url(environ, "RUNNER_URL", wrong),
             "runner_service": service,
             "limits": _part(wrong, LimitSettings.from_environ, environ),
+            "policy": _part(wrong, PolicySettings.from_environ, environ),
         }
 
 
@@ -108,11 +111,12 @@ class RunSettings(CommonSettings):
 class Settings(RunSettings):
     """What `api` needs.
 
-    `caller_repositories`: the repositories that the App's token serves, by a caller's e-mail in
-    lower case.
+    `scheduler_account`: the e-mail address of who calls the sweep. `caller_repositories`: the
+    repositories that the App's token serves, by a caller's e-mail in lower case.
     """
 
     auth: AuthSettings
+    scheduler_account: str | None
     caller_repositories: Mapping[str, frozenset[str]]
 
     @classmethod
@@ -124,12 +128,20 @@ class Settings(RunSettings):
         )
         return RunSettings._fields(environ, loopback, wrong) | {
             "auth": auth,
+            "scheduler_account": _account(environ, "SCHEDULER_ACCOUNT", wrong),
             "caller_repositories": _repositories(environ.get("CALLER_REPOSITORIES", ""), wrong),
         }
 
 
 def _on_cloud(environ: Mapping[str, str]) -> bool:
     return bool(environ.get("K_SERVICE") or environ.get("CLOUD_RUN_JOB"))
+
+
+def _account(environ: Mapping[str, str], name: str, wrong: list[str]) -> str | None:
+    account = environ.get(name, "").strip().lower() or None
+    if account is not None and not _EMAIL.fullmatch(account):
+        wrong.append(f"{name} must be an e-mail address")
+    return account
 
 
 def _worker_job(environ: Mapping[str, str], wrong: list[str]) -> str | None:

@@ -88,7 +88,7 @@ class Queue:
             first = stored.item(tx, known.data["work"]) if known else None
             if first is None or first.asked is None or first.conversation is None:
                 raise CallerError("There is no such delivery.", code=Code.NOT_FOUND)
-            newest = stored.item(tx, _again(first)) if first.replay else first
+            newest = stored.item(tx, newest_key(first)) if first.replay else first
             if newest is not None and not newest.over:
                 return newest
             now = self._clock()
@@ -96,8 +96,8 @@ class Queue:
             asked = replace(Asked.from_data(first.asked), unless_served=False)
             fresh = replace(
                 _item_of(asked, delivery=delivery, now=now),
-                key=_again(counted),
-                replays=_again(first),
+                key=newest_key(counted),
+                replays=newest_key(first),
             )
             item, talk = _placed(fresh, stored.resolved(tx, first.conversation))
             if item.over:
@@ -112,7 +112,7 @@ class Queue:
         return self._store.transact(work)
 
 
-def _again(first: WorkItem) -> str:
+def newest_key(first: WorkItem) -> str:
     """The key of the newest item that does the first one's work."""
     return f"{first.key}.{first.replay}" if first.replay else first.key
 
