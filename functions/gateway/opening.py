@@ -16,6 +16,8 @@ from gateway.service import Gateway
 from gateway.sessions import blobs, log, record
 from gateway.sessions.registry import Registry
 from gateway.settings import Settings
+from gateway.setup.facts import Facts
+from gateway.setup.states import STATES
 from gateway.store import Collection
 
 # All that is stored, for the store, for Firestore's indexes and for its TTL policies.
@@ -28,6 +30,7 @@ COLLECTIONS: tuple[Collection, ...] = (
     quota.COLLECTION,
     metrics.COLLECTION,
     deployment.COLLECTION,
+    STATES,
 )
 
 
@@ -40,6 +43,7 @@ def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
     store, vault, counters, clock = own.store, own.vault, own.metrics, own.clock
     accounts = Quota(settings.limits)
     service = settings.runner_service
+    facts = Facts(store=store, vault=vault, settings=settings.github, clock=clock)
     runner = Runner(
         settings.runner_url, service=CloudRunService.parse(service) if service else None
     )
@@ -54,13 +58,14 @@ def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
         runner=runner,
         health=Health(
             store=store,
-            vault=vault,
+            facts=facts,
             runner=runner,
             quota=accounts,
             deployment=Deployment(store, clock),
             clock=clock,
             environment="production" if settings.on_cloud else "local",
         ),
+        facts=facts,
         registry=Registry(store=store, quota=accounts, clock=clock),
         forwarder=Forwarder(
             store=store,

@@ -12,7 +12,7 @@ from claude_run.client import Client
 from claude_run.errors import ClaudeRunError, Code, StoppedError
 from claude_run.identity import Caller
 from claude_run.wire import Changes
-from gateway.forwarding import ANTHROPIC_KEY, Forwarder
+from gateway.forwarding import Forwarder
 from gateway.health import Health
 from gateway.instance import Instance
 from gateway.limits import Limits
@@ -26,6 +26,8 @@ from gateway.sessions.reader import LogReader
 from gateway.sessions.record import LEASE, Session, Status, key_of
 from gateway.sessions.registry import Claim, Registry
 from gateway.settings import Settings
+from gateway.setup.claude_key import ANTHROPIC_KEY
+from gateway.setup.facts import Facts
 
 DRAIN_SECONDS = 7.0
 # A thread for the turn and one for its stream; 5 sessions are the default, more a choice.
@@ -44,6 +46,7 @@ class Gateway(Instance):
     forwarder: Forwarder
     runner: Runner
     health: Health
+    facts: Facts
     feeds: Feeds = field(default_factory=Feeds)
     _drivers: dict[str, tuple[Driver, threading.Thread]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -14,6 +14,7 @@ from claude_run.wire import REPOSITORY_PATTERN
 from gateway.cloud_run import CloudRunService
 from gateway.github.settings import GitHubSettings
 from gateway.limit_settings import LimitSettings
+from gateway.setup.settings import SetupSettings
 from gateway.store import open_store
 from gateway.vault import open_vault
 
@@ -40,6 +41,7 @@ class CommonSettings:
     vault_url: str
     allowed_origins: frozenset[str]
     github: GitHubSettings
+    setup: SetupSettings
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], *, loopback: bool = False) -> Self:
@@ -68,6 +70,7 @@ class CommonSettings:
             "vault_url": _url(environ, "VAULT_URL", wrong),
             "allowed_origins": _origins(environ.get("ALLOWED_ORIGINS", ""), wrong),
             "github": _part(wrong, GitHubSettings.from_environ, environ),
+            "setup": _part(wrong, SetupSettings.from_environ, environ),
         }
 
 

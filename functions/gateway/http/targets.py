@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateway.instance import Instance
     from gateway.settings import CommonSettings
+    from gateway.store import Collection
 
 
 class Target(StrEnum):
@@ -43,7 +44,17 @@ def open_target(target: Target, settings: "CommonSettings") -> "Instance":
 
         assert isinstance(settings, Settings)  # noqa: S101 - as `read_settings` gives it
         return open_gateway(settings, routes=ROUTES)
-    from gateway import metrics
     from gateway.instance import open_instance
 
-    return open_instance(settings, collections=(metrics.COLLECTION,), routes=ROUTES)
+    return open_instance(settings, collections=_collections(target), routes=ROUTES)
+
+
+def _collections(target: Target) -> "tuple[Collection, ...]":
+    from gateway import deployment, metrics
+
+    if target is not Target.SETUP:
+        return (metrics.COLLECTION,)
+    from gateway import limits
+    from gateway.setup.states import STATES
+
+    return metrics.COLLECTION, deployment.COLLECTION, limits.COLLECTION, STATES
