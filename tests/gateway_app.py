@@ -17,7 +17,9 @@ from gateway.store import StoreUnavailableError
 
 # Nobody listens on port 1: the runner cannot be reached.
 NO_RUNNER = "http://127.0.0.1:1"
-IAM = {"K_SERVICE": "api", "AUTH": "iam"}
+# Nor there: no worker is started.
+NO_JOB = "projects/p/locations/l/jobs/worker?endpoint=127.0.0.1:1"
+IAM = {"K_SERVICE": "api", "AUTH": "iam", "WORKER_JOB": NO_JOB}
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
+from pydantic_core import from_json
 
 from claude_run.errors import ClaudeRunError, Code, UpstreamError, error_for
 from claude_run.wire import Changes, TranscriptPart
@@ -95,7 +96,12 @@ def parse_event(name: str, data: str) -> RunEvent:
 
 
 def _object(data: str) -> dict[str, Any]:
-    value = json.loads(data)
+    try:
+        # Twice as fast as `json`, which counts in a stream of 20,000 pieces.
+        value = from_json(data)
+    except ValueError:
+        # It takes no half of a surrogate pair, which a model may print, and nests less deep.
+        value = json.loads(data)
     if not isinstance(value, dict):
         raise ValueError("not an object")
     return value

@@ -51,6 +51,7 @@ class _State:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.pending: Counter[str] = Counter()
+        self.last_webhook: datetime | None = None
         self.closing = threading.Event()
         self.flusher: threading.Thread | None = None
 
@@ -85,20 +86,31 @@ class Metrics:
         """A run that was handed to the runner failed there."""
         self._add({CONTAINER_ERRORS: 1})
 
+    def webhook(self, now: datetime) -> None:
+        """A delivery brought no work; one that does is counted in its own commit."""
+        with self._state.lock:
+            self._state.last_webhook = now
+        self._add({WEBHOOKS: 1})
+
     def flush(self) -> None:
         """Add to the store what was counted until now; `StoreUnavailableError`: keep it."""
         state = self._state
         with state.lock:
             counted, state.pending = state.pending, Counter()
+            last, state.last_webhook = state.last_webhook, None
         if not counted:
             return
+        writes: list[Write] = [Increment(_shard("shard"), counted)]
+        if last is not None:
+            writes.append(Put(_shard("webhook"), {"at": last}))
         try:
-            self._store.write([Increment(_shard("shard"), counted)])
+            self._store.write(writes)
         except StoreUnavailableError as error:
             # Where nobody knows whether it was added: rather a few seconds too few than twice.
             if not error.is_outcome_unknown:
                 with state.lock:
                     state.pending.update(counted)
+                    state.last_webhook = state.last_webhook or last
             raise
 
     def close(self) -> None:

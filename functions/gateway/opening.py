@@ -19,6 +19,8 @@ from gateway.settings import Settings
 from gateway.setup.facts import Facts
 from gateway.setup.states import STATES
 from gateway.store import Collection
+from gateway.work import conversation, delivery
+from gateway.work import record as work
 
 # All that is stored, for the store, for Firestore's indexes and for its TTL policies.
 COLLECTIONS: tuple[Collection, ...] = (
@@ -31,6 +33,9 @@ COLLECTIONS: tuple[Collection, ...] = (
     metrics.COLLECTION,
     deployment.COLLECTION,
     STATES,
+    delivery.COLLECTION,
+    work.COLLECTION,
+    conversation.COLLECTION,
 )
 
 

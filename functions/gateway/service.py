@@ -11,22 +11,20 @@ from uuid import uuid4
 from claude_run.client import Client
 from claude_run.errors import ClaudeRunError, Code, StoppedError
 from claude_run.identity import Caller
-from claude_run.wire import Changes
 from gateway.forwarding import Forwarder
 from gateway.health import Health
 from gateway.instance import Instance
 from gateway.limits import Limits
 from gateway.quota import Quota, Wanted
-from gateway.requests import MessageRequest, StartRequest, to_run_options
+from gateway.requests import MessageRequest, StartRequest
 from gateway.runner import Runner
-from gateway.sessions import blobs
+from gateway.sessions.continuing import begins_with, run_options
 from gateway.sessions.driver import Driver, Turn
 from gateway.sessions.live import Feeds
 from gateway.sessions.reader import LogReader
 from gateway.sessions.record import LEASE, Session, Status, key_of
 from gateway.sessions.registry import Claim, Registry
 from gateway.settings import Settings
-from gateway.setup.claude_key import ANTHROPIC_KEY
 from gateway.setup.facts import Facts
 
 DRAIN_SECONDS = 7.0
@@ -114,32 +112,7 @@ class Gateway(Instance):
     def _run_options(
         self, request: StartRequest | MessageRequest, *, session: Session | None
     ) -> dict[str, Any]:
-        """The options of the runner's client: the request's, the vault's key, earlier turns."""
-        resume: dict[str, Any] | None = None
-        changes: Any = None
-        if session is not None and session.runner_session is not None:
-            parts = [
-                part
-                for value in blobs.read(self.store, f"{session.path}/transcript")
-                for part in value
-            ]
-            if parts:
-                resume = {"sessionId": session.runner_session, "transcript": parts}
-            if session.changes_version is not None:
-                stored = blobs.read(
-                    self.store, f"{session.path}/changes", prefix=session.changes_version
-                )
-                changes = next(stored, None)
-        options = to_run_options(
-            request,
-            earlier=session.options if session else {},
-            repository=session.repository if session else None,
-            resume=resume,
-            changes=changes,
-        )
-        if "anthropic_api_key" not in options and (key := self.vault.get(ANTHROPIC_KEY)):
-            options["anthropic_api_key"] = key
-        return options
+        return run_options(self.store, self.vault, request, session=session)
 
     def _wanted(self, options: Mapping[str, Any], own_key: bool) -> Wanted:
         return Wanted(cost_usd=options.get("max_budget_usd"), own_key=own_key)
@@ -158,7 +131,7 @@ class Gateway(Instance):
         if claim.reservation.budget_usd is not None:
             options["max_budget_usd"] = claim.reservation.budget_usd
         driver = Driver(
-            turn=Turn(claim=claim, prompt=prompt, options=options, changes=_changes(options)),
+            turn=Turn(claim=claim, prompt=prompt, options=options, changes=begins_with(options)),
             registry=self.registry,
             store=self.store,
             client=self.client,
@@ -220,8 +193,3 @@ def _shutting_down() -> ClaudeRunError:
     return StoppedError(
         "The gateway is shutting down. Send a message to go on.", code=Code.SHUTDOWN
     )
-
-
-def _changes(options: Mapping[str, Any]) -> Changes | None:
-    value = options.get("changes")
-    return Changes.model_validate(value) if value is not None else None

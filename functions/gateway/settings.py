@@ -13,10 +13,12 @@ from claude_run.identity import AuthSettings
 from claude_run.wire import REPOSITORY_PATTERN
 from gateway.cloud_run import CloudRunService
 from gateway.github.settings import GitHubSettings
+from gateway.github.trigger_settings import TriggerSettings
 from gateway.limit_settings import LimitSettings
 from gateway.setup.settings import SetupSettings
 from gateway.store import open_store
 from gateway.vault import open_vault
+from gateway.work.jobs import JobStarter
 
 T = TypeVar("T")
 
@@ -32,7 +34,8 @@ _REPOSITORY = re.compile(REPOSITORY_PATTERN)
 class CommonSettings:
     """What every function needs.
 
-    `project`: Google Cloud's, by which traces are named; None on a laptop.
+    `project`: Google Cloud's, by which traces are named; None on a laptop. `worker_job`: the
+    job that workers are executions of; None: they are processes beside this one.
     """
 
     on_cloud: bool
@@ -42,6 +45,8 @@ class CommonSettings:
     allowed_origins: frozenset[str]
     github: GitHubSettings
     setup: SetupSettings
+    triggers: TriggerSettings
+    worker_job: str | None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], *, loopback: bool = False) -> Self:
@@ -71,6 +76,8 @@ class CommonSettings:
             "allowed_origins": _origins(environ.get("ALLOWED_ORIGINS", ""), wrong),
             "github": _part(wrong, GitHubSettings.from_environ, environ),
             "setup": _part(wrong, SetupSettings.from_environ, environ),
+            "triggers": _part(wrong, TriggerSettings.from_environ, environ),
+            "worker_job": _worker_job(environ, wrong),
         }
 
 
@@ -126,6 +133,16 @@ class Settings(RunSettings):
 
 def _on_cloud(environ: Mapping[str, str]) -> bool:
     return bool(environ.get("K_SERVICE") or environ.get("CLOUD_RUN_JOB"))
+
+
+def _worker_job(environ: Mapping[str, str], wrong: list[str]) -> str | None:
+    job = environ.get("WORKER_JOB", "").strip() or None
+    if job is not None:
+        _part(wrong, JobStarter.parse, job)
+    elif environ.get("K_SERVICE"):
+        # A function has no processor for a process that outlives its answers.
+        wrong.append("WORKER_JOB is missing")
+    return job
 
 
 # Nothing is opened by these, and what they accept will be opened: one rule for both.

@@ -9,10 +9,10 @@ import pytest
 from claude_run.errors import ConfigurationError
 from gateway.http.routes import API, HEALTH, LIST, OPEN, ROUTES, template
 from gateway.http.targets import Target, read_settings
-from gateway_app import IAM, NO_RUNNER, NoStore, open_function, token
+from gateway_app import IAM, NO_JOB, NO_RUNNER, NoStore, open_function, token
 
 OPEN_TARGETS = (Target.WEBHOOK, Target.SETUP)
-CLOUD = {"K_SERVICE": "f", "GOOGLE_CLOUD_PROJECT": "my-project"}
+CLOUD = {"K_SERVICE": "f", "GOOGLE_CLOUD_PROJECT": "my-project", "WORKER_JOB": NO_JOB}
 # What only callers need: sessions, runs, limits, tokens, and the clients of others.
 CALLERS_ONLY = ("gateway.service", "gateway.sessions", "gateway.limits", "gateway.quota")
 # The set-up limits the tries of its code as callers are limited.

@@ -68,10 +68,16 @@ def _setup_beside_webhook(app: Flask, instance: Instance) -> None:
     setup.install(app, instance, receives=True)
 
 
+def _webhooks(app: Flask, instance: Instance) -> None:
+    from gateway.http import webhooks
+
+    webhooks.install(app, instance)
+
+
 # `Any`: a `Gateway` for those who serve callers. Its class imports all that the others do not.
 _INSTALLED: Mapping[Target, tuple[Callable[[Flask, Any], None], ...]] = {
-    Target.WEBHOOK: (_liveness,),
+    Target.WEBHOOK: (_liveness, _webhooks),
     Target.SETUP: (_liveness, _setup),
     Target.API: (_callers_only, _api),
-    Target.GATEWAY: (_callers_and_others, _api, _setup_beside_webhook),
+    Target.GATEWAY: (_callers_and_others, _api, _webhooks, _setup_beside_webhook),
 }

@@ -13,7 +13,7 @@ _PIECE = 64 * 1024
 MAX_FORM_FIELDS = 20
 
 
-def read_json_body(request: Request, *, max_bytes: int = MAX_BODY_BYTES) -> bytes:
+def read_json_body(request: Request, *, at_most: int = MAX_BODY_BYTES) -> bytes:
     """The bytes of a JSON body, or `CallerError`. Nothing of it is parsed."""
     if not _is_type(request, "application/json"):
         raise CallerError(
@@ -21,7 +21,7 @@ def read_json_body(request: Request, *, max_bytes: int = MAX_BODY_BYTES) -> byte
             code=Code.UNSUPPORTED_MEDIA_TYPE,
             details={"field": "Content-Type", "rule": "must be application/json"},
         )
-    return _read(request, max_bytes)
+    return _read(request, at_most)
 
 
 def is_form(request: Request) -> bool:
@@ -29,7 +29,7 @@ def is_form(request: Request) -> bool:
     return _is_type(request, "application/x-www-form-urlencoded")
 
 
-def read_form(request: Request, *, max_bytes: int) -> dict[str, str]:
+def read_form(request: Request, *, at_most: int) -> dict[str, str]:
     """The fields of a form, each there once, or `CallerError`."""
     if not is_form(request):
         raise CallerError(
@@ -38,7 +38,7 @@ def read_form(request: Request, *, max_bytes: int) -> dict[str, str]:
             details={"field": "Content-Type", "rule": "must be a form's"},
         )
     try:
-        text = _read(request, max_bytes).decode("ascii")
+        text = _read(request, at_most).decode("ascii")
         pairs = parse_qsl(
             text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS
         )
@@ -60,24 +60,24 @@ def _is_type(request: Request, wanted: str) -> bool:
     )
 
 
-def _read(request: Request, max_bytes: int) -> bytes:
+def _read(request: Request, at_most: int) -> bytes:
     declared = request.headers.get("Content-Length", "0")
-    if len(declared) > 12 or (declared.isdigit() and int(declared) > max_bytes):
-        raise _too_large(max_bytes)
+    if len(declared) > 12 or (declared.isdigit() and int(declared) > at_most):
+        raise _too_large(at_most)
     body = bytearray()
     try:
         while piece := request.stream.read(_PIECE):
             body += piece
-            if len(body) > max_bytes:
-                raise _too_large(max_bytes)
+            if len(body) > at_most:
+                raise _too_large(at_most)
     except (ClientDisconnected, ParseException, OSError):  # the last two are gunicorn's
         raise CallerError("The body ends too early or is not well chunked.") from None
     return bytes(body)
 
 
-def _too_large(max_bytes: int) -> CallerError:
+def _too_large(at_most: int) -> CallerError:
     return CallerError(
-        f"The body is larger than {max_bytes} bytes.",
+        f"The body is larger than {at_most} bytes.",
         code=Code.PAYLOAD_TOO_LARGE,
-        details={"field": "body", "maxBytes": max_bytes},
+        details={"field": "body", "maxBytes": at_most},
     )

@@ -15,12 +15,13 @@ CONTAINER = "/container"
 LOAD_BALANCED = "/lb"
 SINGLETON = "/singleton"
 OPENAPI = "/openapi.json"
+WEBHOOKS = "/webhooks/github"
 SETUP = "/gh-setup"
 SETUP_CALLBACK = "/gh-setup/callback"
 CLAUDE_SETUP = "/claude-setup"
 
 # What the functions `webhook` and `setup` serve: no token is asked for, each has a rule of its own.
-OPEN: tuple[str, ...] = (SETUP, SETUP_CALLBACK, CLAUDE_SETUP)
+OPEN = (WEBHOOKS, SETUP, SETUP_CALLBACK, CLAUDE_SETUP)
 # What `api` serves to callers, described in `/openapi.json`.
 API = (
     START,

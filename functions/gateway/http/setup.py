@@ -107,7 +107,7 @@ class SetupRoutes:
     def enter(self) -> Response:
         """`POST /gh-setup`: the code, for a ticket."""
         self._browser.check_same_origin()
-        fields = read_form(request, max_bytes=MAX_BODY_BYTES)
+        fields = read_form(request, at_most=MAX_BODY_BYTES)
         if set(fields) != {CODE_FIELD}:
             raise CallerError(f"{CODE_FIELD}: it must be there, and nothing else.")
         try:
@@ -138,7 +138,7 @@ class SetupRoutes:
         if not is_form(request):
             return self._claude_json()
         ticket = self._ticket()
-        fields = read_form(request, max_bytes=MAX_BODY_BYTES)
+        fields = read_form(request, at_most=MAX_BODY_BYTES)
         token = fields.pop("formToken", "")
         if ticket is not None:
             ticket.check_form(token, self._setup.codes())
@@ -160,7 +160,7 @@ class SetupRoutes:
         if given is None:
             raise _no_code_given()
         self._setup.check_code(given, self._browser.address())
-        body = loads_object(read_json_body(request, max_bytes=MAX_BODY_BYTES))
+        body = loads_object(read_json_body(request, at_most=MAX_BODY_BYTES))
         at = self._setup.store_claude_key(_only_key(body))
         return jsonify(configured=True, setupAt=iso(at))
 

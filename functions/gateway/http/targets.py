@@ -50,11 +50,10 @@ def open_target(target: Target, settings: "CommonSettings") -> "Instance":
 
 
 def _collections(target: Target) -> "tuple[Collection, ...]":
-    from gateway import deployment, metrics
+    if target is Target.SETUP:
+        from gateway.setup.collections import COLLECTIONS as OF_SETUP
 
-    if target is not Target.SETUP:
-        return (metrics.COLLECTION,)
-    from gateway import limits
-    from gateway.setup.states import STATES
+        return OF_SETUP
+    from gateway.intake import COLLECTIONS
 
-    return metrics.COLLECTION, deployment.COLLECTION, limits.COLLECTION, STATES
+    return COLLECTIONS

@@ -30,9 +30,14 @@ def size(text: str) -> int:
     return len(to_json(text))
 
 
+def is_small(text: str) -> bool:
+    """Whether a string is small enough whatever is in it; told without a look at it."""
+    return len(text) <= MAX_VALUE_BYTES // _MOST_PER_CHARACTER - 1
+
+
 def head(text: str) -> str:
     """The longest beginning that is small enough."""
-    if len(text) <= MAX_VALUE_BYTES // _MOST_PER_CHARACTER - 1:
+    if is_small(text):
         return text
     text = text[:MAX_VALUE_BYTES]
     if size(text) <= MAX_VALUE_BYTES:

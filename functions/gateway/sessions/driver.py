@@ -7,7 +7,7 @@ main program. Whether anybody reads along makes no difference to it.
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -28,7 +28,7 @@ from gateway.sessions.joiner import Joiner
 from gateway.sessions.live import Feed, Feeds
 from gateway.sessions.log import Frame, batch_path
 from gateway.sessions.record import Continuation, StaleLeaseError, Usage
-from gateway.sessions.registry import Claim, Registry
+from gateway.sessions.registry import CANCELLED, Claim, Registry
 from gateway.sessions.translate import Translator
 from gateway.sessions.writer import LogWriter
 from gateway.store import AlreadyExistsError, Store, StoreUnavailableError
@@ -58,9 +58,25 @@ class Turn:
     changes: Changes | None = None  # what the turn begins with
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a turn ended, beyond what its log tells; `denied` are the tools that it was refused."""
+
+    failure: ClaudeRunError | None
+    result: str
+    usage: Usage
+    agent_turns: int | None
+    denied: tuple[str, ...]
+
+
 @dataclass(slots=True, kw_only=True)
 class Driver:
-    """One turn. `run` once, in a thread of its own; it raises nothing."""
+    """One turn. `run` once, in a thread of its own; it raises nothing.
+
+    `watch` is given, in that thread, the events just added to the log, the terminal one when it is
+    stored. The turn waits for it: it may neither block nor raise. `ended` is there when the turn's
+    end is stored; None: somebody else ends it.
+    """
 
     turn: Turn
     registry: Registry
@@ -68,7 +84,8 @@ class Driver:
     client: Client
     feeds: Feeds
     clock: Callable[[], datetime]
-    first_event: Callable[[], None] = lambda: None
+    watch: Callable[[Sequence[SessionEvent]], None] = lambda _events: None
+    ended: Ended | None = None
     _feed: Feed = field(init=False)
     _writer: LogWriter = field(init=False)
     _translator: Translator = field(init=False)
@@ -116,7 +133,7 @@ class Driver:
     def _drive(self) -> ClaudeRunError | None:
         session = self.turn.claim.session
         opening = [events.claude_start(session.turn, self.turn.prompt)]
-        if session.turn == 1:
+        if self.turn.claim.last_event_id == 0:
             opening.insert(0, events.connected(session.session_id))
         self._add(opening)
         received: queue.Queue[Received] = queue.Queue(QUEUED_EVENTS)
@@ -180,7 +197,7 @@ class Driver:
 
     def _reason_to_stop(self) -> ClaudeRunError | None:
         if self._feed.cancelled and self._stop is None:
-            self._stop = StoppedError("The session was cancelled.", code=Code.CANCELLED)
+            self._stop = StoppedError(CANCELLED, code=Code.CANCELLED)
         if self._stop is not None:
             return self._stop
         limit = self.turn.claim.reservation.max_tokens
@@ -216,7 +233,15 @@ class Driver:
         self._patiently(
             lambda: self.registry.end(self.turn.claim, [frame], failure, usage, self._kept)
         )
+        self.ended = Ended(
+            failure=failure,
+            result=self._translator.result_text,
+            usage=usage,
+            agent_turns=self._translator.agent_turns,
+            denied=self._translator.denied,
+        )
         self._writer.show(frame)
+        self.watch(ending[-1:])
         log.info(
             "turn ended",
             session=session.key,
@@ -229,6 +254,7 @@ class Driver:
     def _add(self, added: list[SessionEvent]) -> None:
         if added:
             self._writer.add(added, timestamp=self.clock(), now=time.monotonic())
+            self.watch(added)
 
     def _flush(self, frames: list[Frame]) -> None:
         self._heed(self._patiently(lambda: self._append(frames)))

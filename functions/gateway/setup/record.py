@@ -71,7 +71,10 @@ class InstallationRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallationRef:
-    """The installation that a delivery is from, and the App it says it is of."""
+    """The installation that a delivery is from, and the App it says it is of.
+
+    `slug`: empty where it does not say.
+    """
 
     app_id: str
     slug: str
@@ -262,7 +265,7 @@ class Apps:
             )
             if ref.app_id != known.app_id or ref.id in known.removed:
                 return
-            changed = change(replace(known, slug=ref.slug))
+            changed = change(replace(known, slug=ref.slug or known.slug))
             if changed != stored:
                 transaction.write(Put(PATH, changed.to_data()))
 
