@@ -54,11 +54,15 @@ class Request:
             return f"{self.server_url}/settings/apps/new"
         return f"{self.server_url}/organizations/{self.organisation}/settings/apps/new"
 
+    @property
+    def name(self) -> str:
+        """What it shall be called, unless the person thinks otherwise; nobody's else may be."""
+        return f"{_NAME}-{self.organisation or self.suffix}"[:MAX_NAME].rstrip("-")
+
     def manifest(self) -> dict[str, Any]:
         """What the form asks for."""
-        name = f"{_NAME}-{self.organisation or self.suffix}"[:MAX_NAME].rstrip("-")
         manifest: dict[str, Any] = {
-            "name": name,
+            "name": self.name,
             "description": "Turns issues into pull requests with Claude Code.",
             "url": f"{self.origin}/gh-setup",
             "redirect_url": self.origin + CALLBACK,

@@ -67,7 +67,8 @@ class Look:
         return self._page(
             "create.html",
             forms_to=self.server_url,
-            manifest=request.manifest(),
+            name=request.name,
+            webhook_url=request.webhook_url,
             manifest_json=request.to_json(),
             organisation=request.organisation,
             replaces=asking.replaces,
