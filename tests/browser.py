@@ -13,11 +13,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from servers import kill_group, remove
-
-from pathlib import Path
 
 SECONDS = 60.0
 _PIECE = 64 * 1024

@@ -17,12 +17,15 @@ from gateway.setup.facts import iso
 from gateway.setup.manifest import organisation_of
 from gateway.setup.pages import Page
 from gateway.setup.returning import check_return_url
-from gateway.setup.service import Setup
+from gateway.setup.service import Overview, Setup
 from gateway.setup.setup_code import NO_CODE, Ticket
+from gateway.store import StoreUnavailableError
 
 # A key of four kilobytes, every character of it escaped.
 MAX_BODY_BYTES = 16 * 1024
 PATHS = (routes.SETUP, routes.SETUP_CALLBACK, routes.CLAUDE_SETUP)
+# Of what is no page.
+NOTHING = "default-src 'none'; frame-ancestors 'none'"
 CODE_HEADER = "X-Setup-Code"
 CODE_FIELD = "setupCode"
 
@@ -77,6 +80,7 @@ class SetupRoutes:
     def _after(self, answer: Response) -> Response:
         if request.path in PATHS:
             answer.headers["Referrer-Policy"] = "no-referrer"
+            answer.headers.setdefault("Content-Security-Policy", NOTHING)
             answer.headers["Cross-Origin-Opener-Policy"] = "same-origin"
             answer.headers["Cross-Origin-Resource-Policy"] = "same-origin"
         return answer
@@ -88,16 +92,23 @@ class SetupRoutes:
         given = _argument("redirect_url")
         return_url = check_return_url(given, self._allowed) if given else self._return_url()
         ticket = self._ticket()
-        create = _argument("create")
-        if create:
-            answer = self._show_create(create, ticket)
-        elif return_url and _argument("installation_id") and self._setup.overview().is_installed:
-            # Back from GitHub, and nothing is left to be done there.
-            answer = make_response(redirect(return_url, 303))
-            self._browser.keep_return_url(answer, None)
-            return answer
+        if _argument("create"):
+            answer = self._show_create(ticket)
         else:
-            answer = self._show_overview(ticket, return_url=return_url)
+            seen, look_failed = self._looked()
+            is_back = bool(_argument("installation_id")) and seen.is_installed
+            if return_url and is_back:
+                # Back from GitHub, and nothing is left to be done there.
+                answer = make_response(redirect(return_url, 303))
+                self._browser.keep_return_url(answer, None)
+                return answer
+            answer = self._show_overview(
+                ticket,
+                seen,
+                notice="installed" if is_back else "",
+                look_failed=look_failed,
+                return_url=return_url,
+            )
         if given:
             self._browser.keep_return_url(answer, return_url)
         if ticket is not None:
@@ -148,7 +159,9 @@ class SetupRoutes:
         except ClaudeRunError as error:
             if "error_page" not in g or error.code is Code.INTERNAL_ERROR:
                 raise
-            answer = self._show_overview(ticket, error=error.message)
+            answer = self._show_overview(
+                ticket, self._setup.overview(), error=_without_field(error)
+            )
             answer.status_code = error.http_status
             answer.headers.update(error.headers)
             return answer
@@ -178,6 +191,23 @@ class SetupRoutes:
             raise _no_code_given()
         return self._setup.ticket(text)
 
+    def _looked(self) -> tuple[Overview, str]:
+        """What there is, and why GitHub could not be asked where the App is installed.
+
+        It is asked where somebody wants to know, and as long as the App is installed nowhere.
+        """
+        seen = self._setup.overview()
+        wanted = _argument("look") or _argument("installation_id") or not seen.is_installed
+        if not (wanted and seen.app.is_configured):
+            return seen, ""
+        try:
+            self._setup.look()
+        except StoreUnavailableError:
+            raise
+        except ClaudeRunError as error:
+            return seen, error.message
+        return self._setup.overview(), ""
+
     def _return_url(self) -> str | None:
         text = self._browser.return_url()
         try:
@@ -185,29 +215,35 @@ class SetupRoutes:
         except CallerError:
             return None
 
-    def _show_create(self, create: str, ticket: Ticket | None) -> Response:
-        if create not in ("own", "organization"):
-            raise CallerError("create: it must be own or organization.")
+    def _show_create(self, ticket: Ticket | None) -> Response:
         replaces = _argument("replace") or None
         if replaces is not None and not _APP_ID.fullmatch(replaces):
             raise CallerError("replace: it must be the number of the App to replace.")
-        organisation = organisation_of(_argument("organization")) if create != "own" else None
+        organisation = _argument("organization").strip()
         asking = self._setup.ask(
             origin=self._browser.origin(),
             browser=_name(ticket),
-            organisation=organisation,
+            organisation=organisation_of(organisation) if organisation else None,
             replaces=replaces,
         )
         return _html(self._look.create(asking))
 
     def _show_overview(
-        self, ticket: Ticket | None, *, error: str = "", return_url: str | None = None
+        self,
+        ticket: Ticket | None,
+        seen: Overview,
+        *,
+        error: str = "",
+        notice: str = "",
+        look_failed: str = "",
+        return_url: str | None = None,
     ) -> Response:
         page = self._look.overview(
-            self._setup.overview(),
+            seen,
             form_token=ticket.form_token(self._setup.codes()[0]) if ticket is not None else "",
             error=error,
-            notice=_argument("done"),
+            notice=notice or _argument("done"),
+            look_failed=look_failed,
             return_url=return_url,
         )
         return _html(page)
@@ -242,6 +278,12 @@ def _only_key(fields: Mapping[str, object]) -> str:
             f"{FIELD}: it must be there, a string, and nothing else.", details={"field": FIELD}
         )
     return key
+
+
+def _without_field(error: ClaudeRunError) -> str:
+    """The sentence for a form, where it stands beside the field."""
+    text = error.message.removeprefix(f"{FIELD}: ")
+    return text[:1].upper() + text[1:]
 
 
 def _name(ticket: Ticket | None) -> str:

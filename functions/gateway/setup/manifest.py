@@ -84,11 +84,10 @@ class Request:
 
 def organisation_of(text: str) -> str:
     """An organisation's name as somebody has typed it, or `CallerError`."""
-    name = text.strip()
-    if not _ORGANISATION.fullmatch(name):
+    if not _ORGANISATION.fullmatch(text):
         rule = "must be an organisation's name on GitHub: letters, digits and single hyphens"
         raise CallerError(f"organization: {rule}.", details={"field": "organization", "rule": rule})
-    return name
+    return text
 
 
 def webhook_url_for(origin: str, path: str, server_url: str) -> str | None:

@@ -90,7 +90,8 @@ class Look:
         steps = _steps(seen)
         record = seen.app.record
         links: dict[str, Any] = dict.fromkeys(("app_url", "install_url", "app_settings_url"))
-        if record is not None:
+        # One that was brought along may have no name here yet.
+        if record is not None and record.slug:
             url = record.url or manifest.app_url(self.server_url, slug=record.slug)
             links = {
                 "app_url": url,

@@ -27,6 +27,8 @@ log = structlog.get_logger()
 WEBHOOK = "/webhooks/github"
 # GitHub gives the App's key away once: what it takes to keep it is tried for longer than usual.
 KEEP_SECONDS = 15.0
+# Somebody waits for the page.
+PATIENCE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,26 @@ class Setup:
             claude_at=self._facts.claude.stored_at() if has_key else None,
             counts=self._facts.counts(),
         )
+
+    def look(self) -> None:
+        """Ask GitHub where the App is installed, and keep it. `ClaudeRunError`."""
+        from gateway.github.access import GitHubAccess
+        from gateway.setup.installations import look
+
+        key = self._facts.key()
+        if key is None:
+            return
+        access = GitHubAccess(
+            settings=self.settings.github,
+            key=lambda: key,
+            clock=self._clock,
+            patience=PATIENCE_SECONDS,
+        )
+        try:
+            found = look(access.app(), self._clock)
+        finally:
+            access.close()
+        self._facts.apps.seen(key.app_id, found)
 
     # --- the Claude key ------------------------------------------------------------------------
 
