@@ -131,6 +131,15 @@ class Settings(RunSettings):
         }
 
 
+def vault_url(environ: Mapping[str, str]) -> str:
+    """Where the vault is, for who needs nothing else; `ConfigurationError`."""
+    wrong: list[str] = []
+    url = _url(environ, "VAULT_URL", wrong)
+    if wrong:
+        raise ConfigurationError("; ".join(wrong), details={"settings": wrong})
+    return url
+
+
 def _on_cloud(environ: Mapping[str, str]) -> bool:
     return bool(environ.get("K_SERVICE") or environ.get("CLOUD_RUN_JOB"))
 

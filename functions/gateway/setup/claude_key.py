@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from claude_run.credential import CredentialKind
 from claude_run.errors import CallerError, Code, UpstreamError
+from claude_run.strictjson import loads_object
 from gateway.deployment import COLLECTION
 from gateway.store import Put, Store
 from gateway.vault import Vault
@@ -61,11 +62,23 @@ def check_works(key: str, base_url: str) -> None:
     )
     try:
         with client:
-            client.models.list(limit=1)
+            answer = client.models.with_raw_response.list(limit=1).http_response.content
     except anthropic.APIStatusError as error:
         _told(error, is_token=is_token)
     except anthropic.APIError as error:
         raise _unavailable(type(error).__name__) from None
+    else:
+        _check_answer(answer)
+
+
+def _check_answer(answer: bytes) -> None:
+    """Raise unless it is Anthropic's: the client's own models take anything for one."""
+    try:
+        body = loads_object(answer)
+    except CallerError:
+        body = {}
+    if not isinstance(body.get("data"), list):
+        raise _unavailable("unexpected answer")
 
 
 def _told(error: "APIStatusError", *, is_token: bool) -> None:

@@ -107,11 +107,11 @@ class Ticket:
 
 def main() -> int:
     """The command."""
-    from gateway.settings import CommonSettings
+    from gateway.settings import vault_url
     from gateway.vault import open_vault
 
     try:
-        print(made(open_vault(CommonSettings.from_environ(os.environ).vault_url)))  # noqa: T201
+        print(made(open_vault(vault_url(os.environ))))  # noqa: T201
     except ClaudeRunError as error:
         sys.stderr.write(f"The setup code cannot be told: {error.message}\n")
         return 1
