@@ -74,8 +74,8 @@ class SetupRoutes:
         app.post(routes.CLAUDE_SETUP)(self.claude)
 
     def _before(self) -> None:
-        if request.path in PATHS and "text/html" in request.headers.get("Accept", ""):
-            g.error_page = self._error_page
+        is_page = request.path in PATHS and "text/html" in request.headers.get("Accept", "")
+        g.error_page = self._error_page if is_page else None
 
     def _after(self, answer: Response) -> Response:
         if request.path in PATHS:
@@ -124,7 +124,7 @@ class SetupRoutes:
         try:
             self._setup.check_code(fields[CODE_FIELD], self._browser.address())
         except CallerError as error:
-            if "error_page" not in g:
+            if g.error_page is None:
                 raise
             answer = _html(self._look.code(error.message), error.http_status)
             answer.headers.update(error.headers)
@@ -157,7 +157,7 @@ class SetupRoutes:
         try:
             self._setup.store_claude_key(key)
         except ClaudeRunError as error:
-            if "error_page" not in g or error.code is Code.INTERNAL_ERROR:
+            if g.error_page is None or error.code is Code.INTERNAL_ERROR:
                 raise
             answer = self._show_overview(
                 ticket, self._setup.overview(), error=_without_field(error)
@@ -171,7 +171,7 @@ class SetupRoutes:
         # The header alone: a page of another site cannot send it, whatever cookies there are.
         given = request.headers.get(CODE_HEADER)
         if given is None:
-            raise _no_code_given()
+            raise self._no_code_given()
         self._setup.check_code(given, self._browser.address())
         body = loads_object(read_json_body(request, at_most=MAX_BODY_BYTES))
         at = self._setup.store_claude_key(_only_key(body))
@@ -187,9 +187,13 @@ class SetupRoutes:
             return None
         text = self._browser.ticket()
         if text is None:
-            self._setup.codes()  # says so where there is none
-            raise _no_code_given()
+            raise self._no_code_given()
         return self._setup.ticket(text)
+
+    def _no_code_given(self) -> CallerError:
+        self._setup.codes()  # says so where there is none
+        text = f"Send the setup code: the header {CODE_HEADER}."
+        return CallerError(text, code=Code.UNAUTHORIZED)
 
     def _looked(self) -> tuple[Overview, str]:
         """What there is, and why GitHub could not be asked where the App is installed.
@@ -289,7 +293,3 @@ def _without_field(error: ClaudeRunError) -> str:
 def _name(ticket: Ticket | None) -> str:
     """What a `state` is bound to: this browser, or whoever shows the code itself."""
     return ticket.browser if ticket is not None else ""
-
-
-def _no_code_given() -> CallerError:
-    return CallerError(f"Send the setup code: the header {CODE_HEADER}.", code=Code.UNAUTHORIZED)
