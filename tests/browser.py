@@ -11,10 +11,12 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from servers import kill_group, remove
 
@@ -35,9 +37,14 @@ _QUIET = (
 _KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32}
 
 
-def chromium() -> str | None:
-    """Where it is installed."""
-    return shutil.which("chromium") or shutil.which("chromium-browser")
+def require_chromium() -> str:
+    """Where it is installed. Where it is not, the test is skipped, and in CI it fails."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None and os.environ.get("CI") == "true":
+        pytest.fail("there is no chromium here, and CI installs it")
+    if found is None:
+        pytest.skip("there is no chromium here")
+    return found
 
 
 class Page:
@@ -60,7 +67,7 @@ class Page:
     def go(self, url: str) -> None:
         """Load a page."""
         self._call("Page.navigate", url=url)
-        self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+        self.until("location.href !== 'about:blank'")
 
     def press(self, key: str) -> None:
         """Press and release a key, as a person at the keyboard."""
@@ -80,16 +87,20 @@ class Page:
         return result["result"].get("value")
 
     def until(self, expression: str) -> None:
-        """Wait until an expression is true in the page, over loads of others."""
+        """Wait until an expression is true in a page that is there, over loads of others."""
+        whole = f"document.readyState === 'complete' && ({expression})"
+        self._until(lambda: self.value(whole) is True, expression)
+
+    def _until(self, is_so: Callable[[], bool], what: str) -> None:
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             try:
-                if self.value(expression) is True:
+                if is_so():
                     return
             except NoContextError:
                 pass
             time.sleep(0.02)
-        raise AssertionError(f"never true: {expression}\n{self.value('document.body.innerText')}")
+        raise AssertionError(f"never: {what}\n{self.value('document.body.innerText')}")
 
     def focused(self) -> str:
         """What has the focus, as a person would name it."""
@@ -98,6 +109,10 @@ class Page:
             "e.innerText.trim())(document.activeElement)"
         )
         return found
+
+    def until_focused(self, name: str) -> None:
+        """Wait until what is called so has the focus, by itself."""
+        self._until(lambda: self.focused().startswith(name), name)
 
     def tab_to(self, name: str) -> None:
         """Press Tab until what is called so has the focus."""
@@ -169,8 +184,7 @@ class NoContextError(AssertionError):
 @contextmanager
 def browser() -> Iterator[Page]:
     """A new browser that knows nothing; its one tab."""
-    program = chromium()
-    assert program is not None
+    program = require_chromium()
     profile = Path(tempfile.mkdtemp(prefix="browser-"))
     # DevTools reads from its descriptor 3 and writes to 4.
     theirs_in, ours_out = os.pipe()

@@ -99,7 +99,6 @@ class Health:
             body["uptime"] = round((now - figures.started_at).total_seconds() * 1000)
             body["metrics"] = figures.counts.health_part(active=figures.quota.running)
             body["quota"] = figures.quota.to_json()
-            body["github"] = figures.counts.webhook_stats()
             if isinstance(secrets := found["vault"].value, Secrets):
                 body["github"] = secrets.app.health(figures.counts)
         return body
