@@ -1,4 +1,4 @@
-"""What every function has in its process: settings, store, vault, counters, a clock."""
+"""What every function has in its process: settings, store, vault, counters, workers, a clock."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from gateway.metrics import Metrics
 from gateway.settings import CommonSettings
 from gateway.store import Collection, Store, open_store
 from gateway.vault import Vault, open_vault
+from gateway.work.starter import Starter, open_starter
 
 
 @dataclass(slots=True, kw_only=True)
@@ -18,10 +19,12 @@ class Instance:
     store: Store
     vault: Vault
     metrics: Metrics
+    starter: Starter
     clock: Callable[[], datetime]
 
     def drain(self) -> None:
         """Leave nothing undone; on SIGTERM."""
+        self.starter.close()
         self.metrics.close()
 
 
@@ -44,5 +47,6 @@ def open_instance(
         store=store,
         vault=open_vault(settings.vault_url),
         metrics=Metrics(store, routes=routes),
+        starter=open_starter(settings),
         clock=utc_now,
     )

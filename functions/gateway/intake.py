@@ -78,7 +78,7 @@ class Intake:
         queue: Queue,
         apps: Apps,
         counters: Metrics,
-        starter: Starter | None,
+        starter: Starter,
         clock: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -134,8 +134,6 @@ class Intake:
                 return Receipt(status=Status.DUPLICATE)
 
     def _start(self) -> None:
-        if self._starter is None:
-            return
         try:
             self._starter.start()
         except ClaudeRunError as error:

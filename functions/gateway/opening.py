@@ -59,6 +59,7 @@ def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
         client=Client(settings.runner_url),
         limits=Limits(store, settings.limits),
         metrics=counters,
+        starter=own.starter,
         quota=accounts,
         runner=runner,
         health=Health(
