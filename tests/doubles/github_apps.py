@@ -248,6 +248,7 @@ class _Server(ThreadingHTTPServer):
 @contextmanager
 def serve_apps() -> Iterator[GitHubApps]:
     """GitHub, on this machine."""
+    key_pair()  # made here: two threads that want the first one at once would make two
     server = _Server(("127.0.0.1", 0), _Handler)
     # `localhost`: as PyGithub needs it for a server that is not GitHub's own.
     server.github = GitHubApps(url=f"http://localhost:{server.server_address[1]}")
