@@ -83,7 +83,7 @@ def _broken(
     for rule, breaks in _NAMES:
         if breaks(path):
             return rule
-    if any(parent.encode() in files for parent in parents(path)):
+    if not change.deleted and any(parent.encode() in files for parent in parents(path)):
         return BENEATH_FILE
     if any(pattern.fullmatch(_folded(path)) for pattern in protected):
         return PROTECTED
