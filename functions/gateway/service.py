@@ -241,7 +241,6 @@ class Gateway(Instance):
         for _, thread in running:
             thread.join(max(0.0, (deadline - self.clock()).total_seconds()))
         Instance.drain(self)
-        workers.join()
 
 
 def _shutting_down() -> ClaudeRunError:

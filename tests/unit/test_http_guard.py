@@ -9,7 +9,7 @@ from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from claude_run.logs import traced
-from gateway.http.routes import API, HEALTH, LIST, ROUTES, template
+from gateway.http.routes import API, HEALTH, LIST, OPEN, ROUTES, template
 from gateway.limits import Limits
 from gateway_app import IAM, NoStore, open_app, token
 

@@ -53,6 +53,8 @@ class Queue:
 
         def work(tx: Transaction) -> Accepted:
             now = self._clock()
+            # First what all have in common that come for one issue: threads take turns by it.
+            talk = stored.resolved(tx, asked.conversation)
             known = tx.get(deliveries.path_of(delivery))
             found = stored.item(tx, asked.key)
             brought = Delivery.of(delivery, asked, now=now)
@@ -63,7 +65,6 @@ class Queue:
                 return Accepted.DUPLICATE if found.over else Accepted.UNFINISHED
             if known is not None and known.data["work"] == asked.key:
                 return Accepted.DUPLICATE  # the work was done so long ago that it is forgotten
-            talk = stored.resolved(tx, asked.conversation)
             if asked.unless_served and talk.served:
                 tx.write(webhook_write())
                 return Accepted.NOT_NEEDED
