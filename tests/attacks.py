@@ -1,13 +1,13 @@
 """What an agent tries, and the search through everything that left the runner."""
 
 import base64
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from programs import descendants
 from servers import Server, Stream, post_run, say, scenario, use
 
 LOOT = "loot.txt"
@@ -113,18 +113,21 @@ def leaks(text: str, *secrets: str) -> list[str]:
 
 
 @contextmanager
-def watched_processes() -> Iterator[set[str]]:
-    """Every argument list and environment of the processes that begin meanwhile."""
+def watched_processes(root: int) -> Iterator[set[str]]:
+    """Every argument list and environment of the processes that begin below `root` meanwhile.
+
+    Below it only: tests run beside one another, and a server that starts has its key to itself.
+    Orphans stay below it, for a launcher adopts them.
+    """
     seen: set[str] = set()
     stop = threading.Event()
-    before = set(os.listdir("/proc"))  # noqa: PTH208 - names only
 
     def look() -> None:
         while not stop.wait(0.005):
-            for name in set(os.listdir("/proc")) - before:  # noqa: PTH208
-                for part in ("cmdline", "environ") if name.isdigit() else ():
+            for pid in descendants(root):
+                for part in ("cmdline", "environ"):
                     try:
-                        raw = Path(f"/proc/{name}/{part}").read_bytes()
+                        raw = Path(f"/proc/{pid}/{part}").read_bytes()
                     except OSError:
                         continue
                     seen.add(raw.replace(b"\0", b" ").decode("utf-8", "replace"))

@@ -88,6 +88,7 @@ class AgentProcess(Transport):
     _process: asyncio.subprocess.Process | None = None
     _input: asyncio.StreamWriter | None = None
     _output: PipeReader | None = None
+    _complaints: PipeReader | None = None
     _stderr: bytearray = field(default_factory=bytearray)
     _stderr_task: "asyncio.Task[None] | None" = None
 
@@ -124,16 +125,13 @@ class AgentProcess(Transport):
     async def connect(self) -> None:
         """Start the launcher, which starts Claude Code."""
         read_end, write_end = open_input(self.invocation.fifo)
-        self._output = PipeReader()
+        # Pipes of ours, none of asyncio's: its `wait` waits for whoever holds one, and on a laptop
+        # an agent can kill its launcher and leave somebody behind who does.
+        self._output, self._complaints = PipeReader(), PipeReader()
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command(),
-                stdin=read_end,
-                stdout=self._output.write_end,
-                stderr=asyncio.subprocess.PIPE,
-                cwd=self.invocation.workspace,
-                env=dict(self.invocation.environment),
-                start_new_session=True,
+            # Half way, a cancelled start would lose a launcher that may have started the agent.
+            await to_the_end(
+                self._start(read_end, self._output.write_end, self._complaints.write_end)
             )
         except BaseException as error:
             os.close(write_end)  # also when cancelled
@@ -144,8 +142,20 @@ class AgentProcess(Transport):
         finally:
             os.close(read_end)
             os.close(self._output.write_end)
+            os.close(self._complaints.write_end)
         self._input = await writer(write_end)
-        self._stderr_task = asyncio.create_task(self._read_stderr(self._process))
+        self._stderr_task = asyncio.create_task(self._read_stderr(self._complaints))
+
+    async def _start(self, stdin: int, stdout: int, stderr: int) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command(),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=self.invocation.workspace,
+            env=dict(self.invocation.environment),
+            start_new_session=True,
+        )
 
     async def write(self, data: str) -> None:
         """Send one line of the control protocol, ours added where the SDK has no room for it."""
@@ -201,9 +211,18 @@ class AgentProcess(Transport):
         await self.end_input()
         if self._output is not None:
             self._output.close()
-        process = self._process
-        if process is None:
-            return
+        if self._process is not None:
+            await self._end(self._process)
+            self.exit_status = self._process.returncode
+        if self._stderr_task is not None:
+            # The pipe can outlive the process only in hands that nobody could kill.
+            await asyncio.wait([self._stderr_task], timeout=GRACE_SECONDS)
+            self._stderr_task.cancel()
+            await asyncio.wait([self._stderr_task])
+        if self._complaints is not None:
+            self._complaints.close()
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
         if process.returncode is None:
             # Not `send_signal`: it asks for the exit status first, and takes it from asyncio, which
             # then reports 255.
@@ -215,12 +234,8 @@ class AgentProcess(Transport):
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
+        if process.returncode is not None and process.returncode < 0:
             await self._sweep()
-        self.exit_status = process.returncode
-        if self._stderr_task is not None:
-            # The pipe can outlive the process only in hands that the launcher has just killed.
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stderr_task, GRACE_SECONDS)
 
     async def _sweep(self) -> None:
         """In the place of a launcher that did not come to its end: nothing of the user survives."""
@@ -235,10 +250,8 @@ class AgentProcess(Transport):
         except TimeoutError:
             log.error("processes of a run could not be ended", uid=user.uid)
 
-    async def _read_stderr(self, process: asyncio.subprocess.Process) -> None:
-        if process.stderr is None:
-            return
-        while chunk := await process.stderr.read(STDERR_BYTES):
+    async def _read_stderr(self, complaints: PipeReader) -> None:
+        while chunk := await complaints.read():
             self._stderr += chunk
             del self._stderr[:-STDERR_BYTES]
 

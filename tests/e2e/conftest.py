@@ -1,5 +1,6 @@
 """What every end-to-end test stands on: real servers, and nothing left behind."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -13,6 +14,10 @@ from leftovers import left_behind
 GONE_SECONDS = 10.0
 # The same runner with mechanisms taken out, by name: an attack must succeed against it.
 WEAKENED = Path(__file__).parent.parent / "doubles" / "weakened_runner.py"
+
+# Whoever starts the tests in the background may have SIGINT ignored, and so would every process
+# that they start: Ctrl-C is what some of them are about.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MakeRunner = Callable[..., servers.Server]
 

@@ -25,7 +25,7 @@ SCOPE = "all" if AS_ROOT else "ancestors"
 def test_nothing_that_the_agent_can_read_holds_a_key(make_runner: MakeRunner) -> None:
     """Environments, arguments, descriptors, memory and files, with the runner's own key."""
     server = make_runner()
-    with watched_processes() as seen:
+    with watched_processes(server.pid) as seen:
         stream = run_script(server, "# marker-hunt\n" + hunt(SCOPE))
     assert stream.error is None
     assert "ANTHROPIC_BASE_URL=http://127.0.0.1:" in loot(stream)
@@ -47,7 +47,7 @@ def test_a_callers_secrets_stay_the_runners(
         origin.commit()
         git_server.token = PLANTED_GITHUB_TOKEN
         server = make_runner(ANTHROPIC_API_KEY="")
-        with watched_processes() as seen:
+        with watched_processes(server.pid) as seen:
             stream = run_script(
                 server,
                 "# marker-callers\n" + hunt(SCOPE),

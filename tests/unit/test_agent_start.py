@@ -1,7 +1,10 @@
-"""A Claude Code that could not start, or was not waited for, leaves no descriptor open."""
+"""A Claude Code that could not start, or was not waited for, leaves nothing behind."""
 
 import asyncio
 import os
+import signal
+import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,11 +12,19 @@ import pytest
 from claude_agent_sdk import ClaudeAgentOptions
 
 from claude_run.errors import AgentError
-from runner.agent import AgentProcess, Invocation, Limits
+from processes import assert_gone, end_all_with, long_sleep, wait_for_start
+from runner.accounts import Accounts, may_change_users
+from runner.agent import AgentProcess, Invocation, Limits, User
 from runner.lines import Line
 
 
-def invocation(workspace: Path, fifo: Path | None) -> Invocation:
+def invocation(
+    workspace: Path,
+    fifo: Path | None = None,
+    *,
+    cli: Path = Path("/bin/true"),
+    user: User | None = None,
+) -> Invocation:
     return Invocation(
         options=ClaudeAgentOptions(),
         prompt="x",
@@ -21,10 +32,26 @@ def invocation(workspace: Path, fifo: Path | None) -> Invocation:
         environment={},
         workspace=workspace,
         fifo=fifo,
-        user=None,
+        user=user,
         limits=Limits(),
-        cli=Path("/bin/true"),
+        cli=cli,
     )
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder that every user can enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def program(folder: Path, script: str) -> Path:
+    """A Claude Code that does this."""
+    path = folder / "claude"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
 
 
 async def emit(_lines: list[Line]) -> None:
@@ -73,3 +100,59 @@ def test_every_descriptor_is_closed(tmp_path: Path) -> None:
             assert descriptors() <= before, start.__name__
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("steps", [2, 3, 40])
+def test_a_start_cancelled_half_way_leaves_no_process(tmp_path: Path, steps: int) -> None:
+    """The launcher may have started the agent by then, and the agent others."""
+    mark = long_sleep()
+    cli = program(tmp_path, f"sleep {mark} & wait")
+
+    async def story() -> None:
+        agent = AgentProcess(invocation=invocation(tmp_path, cli=cli), emit=emit)
+        starting = asyncio.create_task(agent.connect())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        wait_for_start(f"sleep {mark}")
+        starting.cancel()
+        with suppress(asyncio.CancelledError):
+            await starting
+        await agent.stop()
+
+    asyncio.run(story())
+    assert_gone(mark)
+
+
+async def without_its_launcher(agent: AgentProcess, mark: str) -> None:
+    await agent.connect()
+    await asyncio.to_thread(wait_for_start, f"sleep {mark}")
+    assert agent._process is not None
+    os.kill(agent._process.pid, signal.SIGKILL)
+    async with asyncio.timeout(30):
+        await agent.stop()
+    assert agent.exit_status == -signal.SIGKILL
+
+
+def test_who_holds_the_pipes_of_a_killed_launcher_is_not_waited_for(tmp_path: Path) -> None:
+    """Without a user of its own an agent can kill it. What escaped is not ours to find then."""
+    mark = long_sleep()
+    cli = program(tmp_path, f"setsid sleep {mark} & wait")
+    agent = AgentProcess(invocation=invocation(tmp_path, cli=cli), emit=emit)
+    before = descriptors()
+    try:
+        asyncio.run(without_its_launcher(agent, mark))
+        assert descriptors() <= before
+    finally:
+        end_all_with(mark)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(not may_change_users(), reason="needs root, as in the image")
+def test_a_user_of_its_own_is_swept_for_a_killed_launcher(reachable: Path) -> None:
+    """As the kernel may kill it when memory runs out."""
+    mark = long_sleep()
+    cli = program(reachable, f"setsid sleep {mark} >/dev/null 2>&1 & wait")
+    with Accounts(privileged=True).borrow() as user:
+        agent = AgentProcess(invocation=invocation(reachable, cli=cli, user=user), emit=emit)
+        asyncio.run(without_its_launcher(agent, mark))
+    assert_gone(mark)

@@ -1,12 +1,11 @@
 """git as it is started: what it sees, what bounds it, what is left of it."""
 
 import asyncio
-import os
-import time
 from pathlib import Path
 
 import pytest
 
+from processes import assert_gone, long_sleep, wait_for_start
 from runner.git.command import (
     GitFailedError,
     GitOutputError,
@@ -19,27 +18,6 @@ from runner.git.command import (
 NETWORK = Network(
     origin="https://github.com", credential=b"password=s3cret\n", max_file_bytes=1 << 20
 )
-
-
-def processes_with(text: str) -> list[str]:
-    """The command lines of living processes that hold `text`."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            continue
-        if text in line and state != "Z" and int(folder.name) != os.getpid():
-            found.append(line)
-    return found
-
-
-def assert_gone(text: str) -> None:
-    deadline = time.monotonic() + 2
-    while left := processes_with(text):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.02)
 
 
 def alias(shell: str) -> dict[str, str]:
@@ -84,7 +62,7 @@ def test_a_failure_carries_status_and_words() -> None:
 
 def test_too_slow_is_killed_with_its_children() -> None:
     """The whole group dies, also what git started."""
-    mark = "3577.25"
+    mark = long_sleep()
     with pytest.raises(GitTimeoutError):
         asyncio.run(
             run_git(["probe"], config=alias(f"sleep {mark} & sleep {mark}"), time_limit=0.5)
@@ -94,22 +72,22 @@ def test_too_slow_is_killed_with_its_children() -> None:
 
 def test_a_child_that_outlives_git_is_killed_too() -> None:
     """git has ended, but something of its group still holds the pipes."""
-    mark = "3577.75"
+    mark = long_sleep()
     with pytest.raises(GitTimeoutError):
         asyncio.run(run_git(["probe"], config=alias(f"sleep {mark} & exit 0"), time_limit=0.5))
     assert_gone(mark)
 
 
-def test_cancellation_leaves_no_process() -> None:
-    """A caller that goes away takes git along."""
-    mark = "3578.5"
+@pytest.mark.parametrize("steps", [2, 4, 6, 40])
+def test_cancellation_leaves_no_process(steps: int) -> None:
+    """A caller that goes away takes git along and all that git started, at whatever step."""
+    mark = long_sleep()
 
     async def cancelled() -> None:
         task = asyncio.create_task(run_git(["probe"], config=alias(f"sleep {mark}")))
-        for _ in range(500):
-            await asyncio.sleep(0.01)
-            if processes_with(mark):
-                break
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        wait_for_start(f"sleep {mark}")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

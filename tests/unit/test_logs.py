@@ -2,11 +2,10 @@
 
 import json
 import logging
+from collections.abc import Callable
 
 import pytest
 import structlog
-
-from claude_run import logs
 
 
 def _fail(token: str) -> None:
@@ -14,15 +13,15 @@ def _fail(token: str) -> None:
     raise RuntimeError(f"a failure with {len(header)} header")
 
 
-def test_a_traceback_names_places_and_no_values(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_traceback_names_places_and_no_values(
+    capsys: pytest.CaptureFixture[str], configure_logs: Callable[..., None]
+) -> None:
     """The variables of the frames that failed hold tokens; their lines and names do not."""
-    logs.configure()
+    configure_logs()
     try:
         _fail("sk-planted-in-a-frame")
     except RuntimeError:
         structlog.get_logger().exception("unexpected error", session_id="s")
-    finally:
-        structlog.reset_defaults()
     printed = capsys.readouterr().err
     line = json.loads(printed)
     assert (line["message"], line["severity"], line["session_id"]) == (
@@ -33,16 +32,15 @@ def test_a_traceback_names_places_and_no_values(capsys: pytest.CaptureFixture[st
     assert "sk-planted" not in printed
 
 
-def test_what_libraries_log_has_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
-    """One JSON line for a warning or worse of uvicorn and its like; nothing for less."""
-    logs.configure()
-    try:
-        logging.getLogger("uvicorn.error").warning("refused %s", "it")
-        logging.getLogger("uvicorn.error").info("not worth a line")
-    finally:
-        structlog.reset_defaults()
-        logging.getLogger().handlers.clear()
+def test_what_libraries_log_has_the_same_form(
+    capsys: pytest.CaptureFixture[str], configure_logs: Callable[..., None]
+) -> None:
+    """One JSON line for a warning or worse of whoever uses `logging`; nothing for less."""
+    configure_logs()
+    library = logging.getLogger("a.library")
+    library.warning("refused %s", "it")
+    library.info("not worth a line")
     line = json.loads(capsys.readouterr().err)
     assert (line["message"], line["severity"], line["logger"]) == (
-        "refused it", "WARNING", "uvicorn.error",
+        "refused it", "WARNING", "a.library",
     )  # fmt: skip

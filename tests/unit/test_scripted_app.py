@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import socket
 import threading
 import time
@@ -105,6 +106,15 @@ def error(body: bytes) -> dict[str, str]:
     assert answer["request_id"].startswith("req_")
     fields: dict[str, str] = answer["error"]
     return fields
+
+
+def test_a_server_in_our_process_leaves_our_logging_alone(served: Served) -> None:
+    """uvicorn's own set-up would take its warnings away from ours, in the whole process."""
+    assert served.raw(b"no request\r\n\r\n").startswith(b"HTTP/1.1 400")
+    logger = logging.getLogger("uvicorn.error")
+    assert logger.isEnabledFor(logging.WARNING)
+    assert logger.propagate
+    assert logging.getLogger("uvicorn").propagate
 
 
 def test_twenty_thousand_deltas_take_no_time(served: Served) -> None:

@@ -3,11 +3,12 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import structlog
 
-from claude_run import logs, spans, tracing
+from claude_run import spans, tracing
 from claude_run.endpoint import Endpoint, Timeouts
 from claude_run.tracing import TraceContext, from_headers
 from claude_run.transport import Call, Transport
@@ -96,17 +97,17 @@ def test_a_trace_without_a_span_is_logged_and_not_told_on() -> None:
     ("project", "name"), [("my-project", f"projects/my-project/traces/{TRACE}"), (None, TRACE)]
 )
 def test_a_line_names_its_trace(
-    capsys: pytest.CaptureFixture[str], project: str | None, name: str
+    capsys: pytest.CaptureFixture[str],
+    configure_logs: Callable[..., None],
+    project: str | None,
+    name: str,
 ) -> None:
     """Cloud Logging finds it by the project; a laptop has none. Outside of one there is none."""
-    logs.configure(project=project)
+    configure_logs(project=project)
     token = tracing.enter(from_headers([("traceparent", PARENT)]))
-    try:
-        structlog.get_logger().info("inside")
-        tracing.leave(token)
-        structlog.get_logger().info("outside")
-    finally:
-        structlog.reset_defaults()
+    structlog.get_logger().info("inside")
+    tracing.leave(token)
+    structlog.get_logger().info("outside")
     inside, outside = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert inside["logging.googleapis.com/trace"] == name
     assert inside["logging.googleapis.com/spanId"] == SPAN

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.cancellation import to_the_end
+
 # A command that only touches the local disk; a network command brings its own limit.
 LOCAL_SECONDS = 120.0
 MAX_OUTPUT_BYTES = 1 << 20
@@ -182,15 +184,7 @@ async def run_git(
         env["GIT_DIR"] = str(git_dir)
     if work_tree is not None:
         env["GIT_WORK_TREE"] = str(work_tree)
-    process = await asyncio.create_subprocess_exec(
-        *_command(args, network),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=env,
-        cwd=cwd or "/",
-        start_new_session=True,
-    )
+    process = await _start(_command(args, network), env=env, cwd=cwd or Path("/"))
     try:
         async with asyncio.timeout(time_limit):
             result = await _communicate(
@@ -214,6 +208,33 @@ def _command(args: Sequence[str], network: Network | None) -> list[str]:
     if network is None:
         return ["git", *args]
     return ["/bin/sh", "-c", _LAUNCHER, str(network.max_file_bytes // 512), *args]
+
+
+async def _start(
+    command: Sequence[str], *, env: Mapping[str, str], cwd: Path
+) -> asyncio.subprocess.Process:
+    """Start `command` in a group of its own; cancelled meanwhile, the whole group is ended.
+
+    asyncio alone, cancelled before it has connected the pipes, kills the child and not what the
+    child has started by then, and waits for as long as that holds the pipes.
+    """
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
+        )
+    )
+    try:
+        return await to_the_end(starting)
+    except asyncio.CancelledError:
+        if starting.exception() is None:
+            await _kill(starting.result())
+        raise
 
 
 async def _communicate(
@@ -241,9 +262,8 @@ async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
     with suppress(BrokenPipeError, ConnectionResetError):
         process.stdin.write(data)
         await process.stdin.drain()
+    # Not waited for: cancelled, `wait_closed` spoils the future that asyncio wants to end.
     process.stdin.close()
-    with suppress(BrokenPipeError, ConnectionResetError):
-        await process.stdin.wait_closed()
 
 
 async def _read_output(
