@@ -71,6 +71,7 @@ def submit(plane: ControlPlane, call: Call, project: str, region: str) -> Any:  
         account=_filled(given.get("serviceAccount", ""), words),
         seed=" ".join(images),
     )
+    made["options"] = given.get("options", {})
     return _operation(made)
 
 

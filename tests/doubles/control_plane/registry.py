@@ -1,5 +1,6 @@
 """Repositories and the images in them (Artifact Registry)."""
 
+import re
 from typing import Any
 from urllib.parse import unquote
 
@@ -37,6 +38,21 @@ def describe(plane: ControlPlane, call: Call, **names: str) -> Any:  # noqa: ANN
     """One of them."""
     del call
     return plane.thing(_NAME.format(**names))
+
+
+@route(
+    "PATCH",
+    "artifactregistry",
+    REPOSITORIES + "/{repository}",
+    permission="artifactregistry.repositories.update",
+)
+def update(plane: ControlPlane, call: Call, **names: str) -> Any:  # noqa: ANN401 - JSON
+    """The fields of the mask."""
+    stored: dict[str, Any] = plane.thing(_NAME.format(**names))
+    for name in call.query["updateMask"].split(","):
+        field = re.sub("_(.)", lambda found: found[1].upper(), name)
+        stored[field] = call.body[field]
+    return stored
 
 
 @route(
