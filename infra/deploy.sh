@@ -30,8 +30,8 @@ done
 steps() {
   turn_on_apis
   make_accounts
-  make_store
   make_secrets
+  make_store
   make_places_for_builds
   grant_before_builds
   make_runner
@@ -47,6 +47,7 @@ options "$@"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 look_around
+refuse_what_is_not_ours
 mode=show
 if [ "$offline" = yes ]; then
   steps

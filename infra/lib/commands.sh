@@ -43,7 +43,7 @@ run() {
   local try=1
   until ${feed:-:} | "$@" >"$work/out" 2>"$work/err"; do
     if [ "$try" -ge "$TRIES" ] || ! not_yet "$work/err"; then
-      stop "$(explained "$work/err") What is made stays; the same command goes on from there."
+      stop "$(explained "$work/err") The same command goes on from there."
     fi
     try=$((try + 1))
     sleep "$PAUSE"
@@ -78,5 +78,6 @@ seen() {
 # has NAME LINE: whether a look has found this line.
 has() { grep -qxF -- "$2" "$work/$1"; }
 
-# rows FILE: a table of this folder, without its comments.
+# rows FILE: a table of this folder, without its comments; names_in FILE: its first column.
 rows() { sed -e '/^#/d' -e '/^$/d' "$infra/$1"; }
+names_in() { rows "$1" | cut -d ' ' -f 1; }

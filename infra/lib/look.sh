@@ -5,7 +5,8 @@ look_around() {
   [ "$offline" = yes ] || look_at_project
   look apis gcloud services list --enabled --project="$project" --format='value(config.name)'
   seen
-  if_on iam accounts iam service-accounts list --format='value(email)'
+  if_on iam accounts iam service-accounts list \
+    --format='csv[no-heading,separator="|"](email,description)'
   look grants.project gcloud projects get-iam-policy "$project" \
     --flatten='bindings[].members' --format="csv[no-heading,separator=' ']$(policy_columns)"
   if_on secretmanager secrets secrets list \
@@ -24,7 +25,6 @@ look_around() {
     --format='csv[no-heading,separator="|"](metadata.name,metadata.labels.managed-by,metadata.labels.deployed)'
   seen
   look_closer
-  refuse_what_is_not_ours
 }
 
 look_at_project() {
@@ -63,8 +63,8 @@ look_closer() {
   if is_there jobs "$worker"; then
     policy "job.$worker" run jobs get-iam-policy "$worker" --region="$region"
   fi
-  rows secrets.txt | while read -r name _; do : >"$work/grants.secret.$name"; done
-  for name in $(rows secrets.txt | cut -d ' ' -f 1); do
+  for name in $(names_in secrets.txt); do
+    : >"$work/grants.secret.$name"
     if is_there secrets "$name"; then
       policy "secret.$name" secrets get-iam-policy "$name"
     fi
@@ -108,33 +108,45 @@ policy() {
 }
 
 # is_there KIND NAME: whether a look has found it.
-is_there() { grep -q -e "^$2\$" -e "^$2[ |]" "$work/$1"; }
+is_there() { grep -q -e "^$2[ |]" "$work/$1"; }
+
+# is_ours KIND NAME: whether it is there, and deploy.sh has made it.
+is_ours() {
+  case $1 in
+    accounts) grep -q "^$2|$made_by" "$work/$1" ;;
+    # It can carry no label. A deployment's secrets are made before it.
+    databases) is_there databases "$2" && is_ours secrets setup-code ;;
+    *) grep -q "^$2[ |]claude-run\([ |]\|\$\)" "$work/$1" ;;
+  esac
+}
 
 # Something of our name that we have not made may be in use by others, or be something else.
 refuse_what_is_not_ours() {
   local name
   for name in $services; do
-    refuse services "$name" "^$name|claude-run|" "the Cloud Run service $name" \
-      "gcloud run services update $name --update-labels=$label"
+    refuse services "$name" "Cloud Run service $name" "gcloud run services update $name"
   done
-  refuse jobs "$worker" "^$worker|claude-run|" "the Cloud Run job $worker" \
-    "gcloud run jobs update $worker --update-labels=$label"
-  for name in $(rows secrets.txt | cut -d ' ' -f 1); do
-    refuse secrets "$name" "^$name claude-run\$" "the secret $name" \
-      "gcloud secrets update $name --update-labels=$label"
+  refuse jobs "$worker" "Cloud Run job $worker" "gcloud run jobs update $worker"
+  for name in $(names_in secrets.txt); do
+    refuse secrets "$name" "secret $name" "gcloud secrets update $name"
   done
-  refuse repositories "$repository" "^$repository claude-run DOCKER" \
-    "the repository $repository" \
-    "gcloud artifacts repositories update $repository --update-labels=$label"
-  if is_there databases "$database" \
-    && ! grep -q "^$database FIRESTORE_NATIVE" "$work/databases"; then
-    stop "The database $database is not in Firestore's native mode. Delete it," \
-      'or use another project.'
+  refuse repositories "$repository" "repository $repository" \
+    "gcloud artifacts repositories update $repository --location=$region"
+  if is_there repositories "$repository" && ! grep -q ' DOCKER ' "$work/repositories"; then
+    stop "The repository $repository does not keep Docker images. Delete it, or use another project."
+  fi
+  if is_there databases "$database" && ! grep -q "^$database FIRESTORE_NATIVE" "$work/databases"; then
+    stop "The database $database is not in Firestore's native mode. Delete it, or use another project."
+  fi
+  if is_there databases "$database" && ! is_ours databases "$database"; then
+    stop "There is a database $database already, and claude-run has not made it." \
+      'Delete it, or use another project.'
   fi
 }
 
 refuse() {
-  is_there "$1" "$2" && ! grep -q -- "$3" "$work/$1" || return 0
-  stop "There is $4 already, and claude-run has not made it. If it may have it, say so:" \
-    "$5 --project=$project; else delete it, or use another project."
+  if is_there "$1" "$2" && ! is_ours "$1" "$2"; then
+    stop "There is a $3 already, and claude-run has not made it. Delete it, use another project," \
+      "or give it away: $4 --update-labels=$label --project=$project"
+  fi
 }

@@ -1,6 +1,7 @@
 # What everything is called. Sourced.
 
 label=managed-by=claude-run
+made_by='Made by claude-run deploy'
 database=claude-run
 repository=claude-run
 runner=claude-run-runner

@@ -1,13 +1,14 @@
 # The command line. Sourced.
 
 project='' region='' offline=no yes=no operators='' callers='' min_instances=0 cpu=2 memory=4Gi
-sweep='' database_location='' settings='' runner_settings='' given_image=''
+sweep='' database_location='' settings='' runner_settings='' given_image='' delete_data=no
 
 options() {
   while [ $# -gt 0 ]; do
     case $1 in
       --dry-run) offline=yes ;;
       --yes) yes=yes ;;
+      --delete-data) delete_data=yes ;;
       --project | --region | --operators | --callers | --min-instances | --cpu | --memory \
         | --image | --sweep | --database-location | --settings | --runner-settings)
         [ $# -ge 2 ] || wrong "$1 needs a value."

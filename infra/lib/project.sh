@@ -2,7 +2,7 @@
 
 turn_on_apis() {
   local missing
-  missing=$(rows apis.txt | cut -d ' ' -f 1 | while read -r api; do
+  missing=$(names_in apis.txt | while read -r api; do
     has apis "$api" || echo "$api"
   done)
   [ -z "$missing" ] || change 'the APIs' \
@@ -11,10 +11,10 @@ turn_on_apis() {
 
 make_accounts() {
   local name
-  for name in $(rows accounts.txt | cut -d ' ' -f 1); do
-    has accounts "$(account "$name")" || change "the account of $name" \
+  for name in $(names_in accounts.txt); do
+    is_there accounts "$(account "$name")" || change "the account of $name" \
       gcloud iam service-accounts create "claude-run-$name" --project="$project" \
-      --display-name="claude-run $name" --description='Made by claude-run deploy'
+      --display-name="claude-run $name" --description="$made_by"
   done
 }
 
@@ -51,46 +51,37 @@ member() {
   esac
 }
 
-grant_one() {
-  local member=$1 role=$2 on=$3 why=$4 name=${3#*/} on_database
-  local found="$role $member "
+# grant_one MEMBER ROLE ON WHY: unless that is so.
+grant_one() { is_granted "$1" "$2" "$3" || binding add "$@"; }
+# revoke_one MEMBER ROLE ON WHY: where it is so.
+revoke_one() { ! is_granted "$1" "$2" "$3" || binding remove "$@"; }
+
+is_granted() {
+  case $3 in
+    database) has grants.project "$2 $1 $database" ;;
+    */*) has "grants.${3%%/*}.${3#*/}" "$2 $1 " ;;
+    *) has "grants.$3" "$2 $1 " ;;
+  esac
+}
+
+# binding add|remove MEMBER ROLE ON WHY
+binding() {
+  local command=$1-iam-policy-binding on=$4 why=$5 name=${4#*/}
+  set -- --member="$2" --role="$3" --project="$project" --format=none
   case $on in
     database)
-      on_database="resource.name==\"projects/$project/databases/$database\""
-      has grants.project "${found}claude-run" || change "$why" \
-        gcloud projects add-iam-policy-binding "$project" --member="$member" --role="$role" \
-        --condition="expression=$on_database,title=claude-run" --format=none
+      change "$why" gcloud projects "$command" "$project" "${@:1:2}" --format=none --condition="$(
+        echo "expression=resource.name==\"projects/$project/databases/$database\",title=$database"
+      )"
       ;;
-    project)
-      has grants.project "$found" || change "$why" \
-        gcloud projects add-iam-policy-binding "$project" --member="$member" --role="$role" \
-        --condition=None --format=none
-      ;;
-    secret/*)
-      has "grants.secret.$name" "$found" || change "$why" \
-        gcloud secrets add-iam-policy-binding "$name" --project="$project" \
-        --member="$member" --role="$role" --format=none
-      ;;
-    service/*)
-      has "grants.service.$name" "$found" || change "$why" \
-        gcloud run services add-iam-policy-binding "$name" --project="$project" \
-        --region="$region" --member="$member" --role="$role" --format=none
-      ;;
-    job/*)
-      has "grants.job.$name" "$found" || change "$why" \
-        gcloud run jobs add-iam-policy-binding "$name" --project="$project" \
-        --region="$region" --member="$member" --role="$role" --format=none
-      ;;
-    repository)
-      has grants.repository "$found" || change "$why" \
-        gcloud artifacts repositories add-iam-policy-binding "$repository" \
-        --project="$project" --location="$region" --member="$member" --role="$role" --format=none
-      ;;
-    bucket)
-      has grants.bucket "$found" || change "$why" \
-        gcloud storage buckets add-iam-policy-binding "gs://$(bucket)" --project="$project" \
-        --member="$member" --role="$role" --format=none
-      ;;
+    project) change "$why" gcloud projects "$command" "$project" "${@:1:2}" --format=none \
+      --condition=None ;;
+    secret/*) change "$why" gcloud secrets "$command" "$name" "$@" ;;
+    service/*) change "$why" gcloud run services "$command" "$name" --region="$region" "$@" ;;
+    job/*) change "$why" gcloud run jobs "$command" "$name" --region="$region" "$@" ;;
+    repository) change "$why" gcloud artifacts repositories "$command" "$repository" \
+      --location="$region" "$@" ;;
+    bucket) change "$why" gcloud storage buckets "$command" "gs://$(bucket)" "$@" ;;
     *) stop "grants.txt: what is $on?" ;;
   esac
 }

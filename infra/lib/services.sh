@@ -140,7 +140,7 @@ make_schedule() {
     --schedule="$sweep" --time-zone=Etc/UTC --uri="$target" --http-method=POST \
     --oidc-service-account-email="$(account scheduler)" \
     --oidc-token-audience="$(url claude-run-api)" --attempt-deadline=180s \
-    --description='Made by claude-run deploy' --format=none
+    --description="$made_by" --format=none
 }
 
 # --- upgrades --------------------------------------------------------------------------------

@@ -47,12 +47,12 @@ def describe(plane: ControlPlane, call: Call, email: str) -> Any:  # noqa: ANN40
 @route(
     "DELETE",
     "iam",
-    "/v1/projects/{project}/serviceAccounts/{email}",
+    "/v1/projects/-/serviceAccounts/{email}",
     permission="iam.serviceAccounts.delete",
 )
-def delete(plane: ControlPlane, call: Call, project: str, email: str) -> Any:  # noqa: ANN401 - JSON
+def delete(plane: ControlPlane, call: Call, email: str) -> Any:  # noqa: ANN401 - JSON
     """It is gone; what it was granted stays behind."""
-    del call, project
+    del call
     name = f"projects/{plane.project}/serviceAccounts/{email}"
     uid = plane.thing(name)["uniqueId"]
     plane.remove(name)

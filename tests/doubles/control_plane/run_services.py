@@ -132,7 +132,7 @@ def _check(plane: ControlPlane, body: Any) -> None:  # noqa: ANN401 - JSON
     if concurrency > 1000 or (concurrency > 1 and run_templates.cpu_of(spec) < 1):
         raise invalid("Total cpu < 1 is not supported with concurrency > 1.")
     throttled = template["metadata"].get("annotations", {}).get("run.googleapis.com/cpu-throttling")
-    if throttled == "false" and run_templates.cpu_of(spec) < 1:
+    if str(throttled).lower() == "false" and run_templates.cpu_of(spec) < 1:
         raise invalid("Total cpu < 1 is not supported with CPU always allocated.")
 
 

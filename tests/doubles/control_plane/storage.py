@@ -59,9 +59,29 @@ def delete(plane: ControlPlane, call: Call, bucket: str) -> Any:  # noqa: ANN401
 def objects(plane: ControlPlane, call: Call, bucket: str) -> Any:  # noqa: ANN401 - JSON
     """What is in a bucket, by a prefix."""
     plane.thing(f"b/{bucket}")
-    start = f"b/{bucket}/o/{call.query.get('prefix', '')}"
-    found = [one for name, one in sorted(plane.things.items()) if name.startswith(start)]
-    return {"kind": "storage#objects", "items": found}
+    prefix, delimiter = call.query.get("prefix", ""), call.query.get("delimiter")
+    start = f"b/{bucket}/o/"
+    found = [
+        one for name, one in sorted(plane.things.items()) if name.startswith(start + prefix)
+    ]
+    folders: set[str] = set()
+    if delimiter:
+        rest = {one["name"]: one["name"][len(prefix) :] for one in found}
+        found = [one for one in found if delimiter not in rest[one["name"]]]
+        folders = {
+            prefix + one.partition(delimiter)[0] + delimiter
+            for one in rest.values()
+            if delimiter in one
+        }
+    return {"kind": "storage#objects", "items": found, "prefixes": sorted(folders)}
+
+
+@route("GET", "storage", "/storage/v1/b/{bucket}/storageLayout", permission="storage.buckets.get")
+def layout(plane: ControlPlane, call: Call, bucket: str) -> Any:  # noqa: ANN401 - JSON
+    """Flat: its folders are only names."""
+    del call
+    plane.thing(f"b/{bucket}")
+    return {"kind": "storage#storageLayout", "bucket": bucket}
 
 
 @route(
