@@ -48,6 +48,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 look_around
 refuse_what_is_not_ours
+look_closer
 mode=show
 if [ "$offline" = yes ]; then
   steps

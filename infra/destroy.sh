@@ -31,6 +31,7 @@ options "$@"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 look_around
+look_closer
 look_at_sources
 mode=show
 if [ "$offline" = yes ]; then

@@ -24,7 +24,6 @@ look_around() {
   if_on run jobs run jobs list --region="$region" \
     --format='csv[no-heading,separator="|"](metadata.name,metadata.labels.managed-by,metadata.labels.deployed)'
   seen
-  look_closer
 }
 
 look_at_project() {

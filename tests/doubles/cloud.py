@@ -36,6 +36,21 @@ class Cloud:
         named = ("--operators", OPERATOR, "--yes")
         return self.script("deploy", *named, *options, source=source, **environ)
 
+    def start_deployment(self, **environ: str) -> "subprocess.Popen[str]":
+        """`deploy.sh` in a process group of its own, to be killed."""
+        script = str(REPOSITORY / "infra/deploy.sh")
+        return subprocess.Popen(
+            [script, "--project", self.plane.project, "--region", REGION, "--yes",
+             "--operators", OPERATOR],
+            env={**self.environ, **environ},
+            cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )  # fmt: skip
+
     def run(self, *command: str, **environ: str) -> "subprocess.CompletedProcess[str]":
         """A command, to its end."""
         return subprocess.run(

@@ -1,6 +1,11 @@
-"""Runs in gcloud's own Python: loads gcloud, then forks for each command. See `gcloud.py`."""
+"""Runs in gcloud's own Python: loads gcloud, then forks for each command. See `gcloud.py`.
+
+A command tells what else it had to load, and the next ones find that loaded.
+"""
 
 import array
+import contextlib
+import importlib
 import os
 import select
 import signal
@@ -10,6 +15,8 @@ import sys
 STREAMS = 3
 # How late the end of a command may be noticed.
 WAIT_SECONDS = 0.005
+# What a pipe takes in one piece, whoever else writes into it: POSIX's PIPE_BUF, at least.
+PIECE = 4096
 
 
 def main(root: str, address: str) -> None:
@@ -18,26 +25,37 @@ def main(root: str, address: str) -> None:
     sys.path[:0] = [f"{library}/third_party", library]
     os.environ["CLOUDSDK_ROOT_DIR"] = root
     from googlecloudsdk import gcloud_main
-    from googlecloudsdk.api_lib.util import apis
 
     cli = gcloud_main.CreateCLI([])
-    for api, version in (("run", "v1"), ("run", "v2"), ("cloudbuild", "v1")):
-        apis.GetMessagesModule(api, version)
-    # Otherwise each command would be somebody's child that nobody asks for.
+    learned, telling = os.pipe()
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen(64)
         os.write(1, b"ready\n")
+        # Otherwise each command would stay behind until somebody asks how it ended.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        rest = b""
         while True:
+            ready, _, _ = select.select([server, learned], [], [])
+            if learned in ready:
+                *lines, rest = (rest + os.read(learned, 1 << 16)).split(b"\n")
+                load(lines)
+                continue
             connection, _ = server.accept()
             if os.fork() == 0:
                 server.close()
-                os._exit(_serve(connection, cli, gcloud_main, library))
+                os._exit(_serve(connection, cli, gcloud_main, library, telling))
             connection.close()
 
 
-def _serve(connection, cli, gcloud_main, library):  # noqa: ANN001, ANN202 - gcloud's Python
+def load(lines):  # noqa: ANN001, ANN201 - gcloud's Python
+    """Import modules by name; one that cannot be is the business of who needs it."""
+    for name in lines:
+        with contextlib.suppress(Exception):
+            importlib.import_module(name.decode())
+
+
+def _serve(connection, cli, gcloud_main, library, telling):  # noqa: ANN001, ANN202
     """Run one command in a child, and tell how it ended; whoever goes away ends it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     streams = array.array("i")
@@ -55,7 +73,7 @@ def _serve(connection, cli, gcloud_main, library):  # noqa: ANN001, ANN202 - gcl
         os.environ.clear()
         os.environ.update(part.split("=", 1) for part in parts[int(count) :])
         sys.argv = [f"{library}/gcloud.py", *parts[: int(count)]]
-        status = 1
+        known, status = set(sys.modules), 1
         try:
             gcloud_main.main(cli)
             status = 0
@@ -64,10 +82,22 @@ def _serve(connection, cli, gcloud_main, library):  # noqa: ANN001, ANN202 - gcl
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
+            _teach(telling, sorted(set(sys.modules) - known))
             os._exit(status)
     for stream in streams:
         os.close(stream)
     return _tell(connection, child)
+
+
+def _teach(telling, names):  # noqa: ANN001, ANN202 - gcloud's Python
+    piece = b""
+    for name in [one.encode() + b"\n" for one in names if one.startswith("googlecloudsdk.")]:
+        if len(piece) + len(name) > PIECE:
+            os.write(telling, piece)
+            piece = b""
+        piece += name
+    if piece:
+        os.write(telling, piece)
 
 
 def _tell(connection, child):  # noqa: ANN001, ANN202 - gcloud's Python
@@ -82,10 +112,8 @@ def _tell(connection, child):  # noqa: ANN001, ANN202 - gcloud's Python
             _, status = os.waitpid(child, 0)
             break
     code = os.waitstatus_to_exitcode(status)
-    try:
+    with contextlib.suppress(OSError):
         connection.sendall(bytes([code if code >= 0 else 128 - code]))
-    except OSError:
-        pass
     return 0
 
 

@@ -1,6 +1,10 @@
 """Builds (Cloud Build): they take no time, and what they make is in the registry."""
 
 import hashlib
+import io
+import tarfile
+import zipfile
+import zlib
 from typing import Any
 
 from doubles.control_plane import registry
@@ -16,6 +20,7 @@ def build(
     images: list[str],
     account: str,
     seed: str,
+    needs: tuple[str, ...] = (),
 ) -> Any:  # noqa: ANN401 - JSON
     """Build something; its source must have been uploaded, its account be there."""
     uploaded = f"{source['bucket']}/{source['object']}"
@@ -26,7 +31,10 @@ def build(
         raise Refusal(400, "INVALID_ARGUMENT", f"The service account {email} does not exist.")
     number = str(sum(name.startswith("builds/") for name in plane.things) + 1)
     failed = any(name in image for image in images for name in plane.broken_builds)
-    digest = "sha256:" + hashlib.sha256(seed.encode()).hexdigest()
+    files = _contents(plane.uploads[uploaded])
+    if missing := [name for name in needs if name not in files]:
+        raise invalid(f"The source has no {', '.join(missing)} at its top.")
+    digest = "sha256:" + hashlib.sha256(repr((seed, files)).encode()).hexdigest()
     made = {
         "id": number,
         "name": f"projects/{plane.project}/locations/{region}/builds/{number}",
@@ -113,6 +121,16 @@ def default_account(plane: ControlPlane, call: Call, **names: str) -> Any:  # no
         "name": "projects/{project}/locations/{region}/defaultServiceAccount".format(**names),
         "serviceAccountEmail": f"projects/{plane.project}/serviceAccounts/{email}",
     }
+
+
+def _contents(source: bytes) -> dict[str, int]:
+    """What is in a source: its files by name, with their checksums."""
+    if source.startswith(b"PK"):
+        with zipfile.ZipFile(io.BytesIO(source)) as packed:
+            return {one.filename: one.CRC for one in packed.infolist() if not one.is_dir()}
+    with tarfile.open(fileobj=io.BytesIO(source)) as packed:
+        members = [member for member in packed.getmembers() if member.isfile()]
+        return {one.name: zlib.crc32(packed.extractfile(one).read()) for one in members}  # type: ignore[union-attr]
 
 
 def _filled(text: str, words: dict[str, str]) -> str:

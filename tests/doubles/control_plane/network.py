@@ -10,10 +10,11 @@ from doubles.control_plane.routes import Call, Refusal, route
 @route("GET", "network", "/health", permission="run.routes.invoke")
 def health(plane: ControlPlane, call: Call) -> Any:  # noqa: ANN401 - JSON
     """`GET /health` at a service's address, or at that of a tag of it."""
-    name, revision = run_services.find_by_host(plane, call.host)
+    name, tag = run_services.find_by_host(plane, call.host)
     if not run_services.is_public(plane, name):
         raise Refusal(403, "PERMISSION_DENIED", "Your client does not have permission.")
-    status = plane.health.get(revision, plane.health.get(name, 200))
+    service = name.rpartition("/")[2]
+    status = plane.health.get(f"{service}:{tag}" if tag else service, 200)
     if status != 200:
         raise Refusal(status, "UNAVAILABLE", "The service is not well.")
     return {"status": "healthy"}

@@ -32,7 +32,7 @@ class ControlPlane:
 
     project: str = "claude-run-test"
     number: str = "123456789012"
-    regions: tuple[str, ...] = ("europe-west1", "us-central1")
+    regions: tuple[str, ...] = ("us-central1", "europe-west1")
     billing: bool = True
     token: str = TOKEN
     # IAM permissions that the caller lacks, by the verb of the route that needs them.
@@ -43,10 +43,12 @@ class ControlPlane:
     changes: int = 0
     before: Callable[[int, Call], None] = lambda _number, _call: None
     after: Callable[[int, Call], None] = lambda _number, _call: None
-    # Images whose container does not start: the revision is not ready.
+    # Images whose container does not start, by a part of their names: the revision is not ready.
     broken_images: set[str] = field(default_factory=set)
-    # Services whose new revision answers /health with this status.
+    # What a service answers on /health at its address, or (`SERVICE:TAG`) at that of a tag; 200.
     health: dict[str, int] = field(default_factory=dict)
+    # APIs that say so many times more that they are off.
+    reluctant: dict[str, int] = field(default_factory=dict)
     # What a source upload was packed from is not looked at, but that it was uploaded is.
     uploads: dict[str, bytes] = field(default_factory=dict)
     # Builds that fail, by what they make.
@@ -83,7 +85,11 @@ class ControlPlane:
                 f"Permission '{permission}' denied on resource "
                 f"'//{call.api}.googleapis.com/projects/{project}' (or it may not exist).",
             )
-        if call.api not in ALWAYS_ON and f"{call.api}.googleapis.com" not in self.enabled:
+        is_on = call.api in ALWAYS_ON or f"{call.api}.googleapis.com" in self.enabled
+        if is_on and self.reluctant.get(call.api):
+            self.reluctant[call.api] -= 1
+            is_on = False
+        if not is_on:
             raise Refusal(
                 403,
                 "PERMISSION_DENIED",
@@ -134,6 +140,37 @@ class ControlPlane:
             if name.startswith(f"{prefix}/") and "/" not in name[len(prefix) + 1 :]
         ]
 
+    # --- names -------------------------------------------------------------------------------
+
+    def at(self, rest: str) -> str:
+        """The full name of something in the first region."""
+        return f"projects/{self.project}/locations/{self.regions[0]}/{rest}"
+
+    def named(self, place: str) -> str:
+        """The full name of what `infra/grants.txt` calls so."""
+        kind, _, name = place.partition("/")
+        bucket = f"b/run-sources-{self.project}-{self.regions[0]}"
+        names = {
+            "project": f"projects/{self.project}",
+            "database": f"projects/{self.project}/databases/claude-run",
+            "secret": f"projects/{self.project}/secrets/{name}",
+            "service": self.at(f"services/{name}"),
+            "job": self.at(f"jobs/{name}"),
+            "repository": self.at("repositories/claude-run"),
+            "bucket": bucket,
+        }
+        return names[kind]
+
+    def member(self, account: str) -> str:
+        """What policies call an account of `infra/accounts.txt`."""
+        if account == "allUsers":
+            return account
+        return f"serviceAccount:claude-run-{account}@{self.project}.iam.gserviceaccount.com"
+
+    def url(self, service: str) -> str:
+        """The address that a service has from its first moment on."""
+        return f"https://claude-run-{service}-{self.number}.{self.regions[0]}.run.app"
+
     # --- for tests -----------------------------------------------------------------------------
 
     def snapshot(self) -> tuple[Json, Json, Json]:
@@ -143,6 +180,7 @@ class ControlPlane:
     def restore(self, snapshot: tuple[Json, Json, Json]) -> None:
         """Go back."""
         self.things, self.policies, self.uploads = copy.deepcopy(snapshot)
+        self.changes = 0
 
     def essence(self) -> Json:
         """The state without times, numbers and the order in which things came to be."""

@@ -34,5 +34,6 @@ def submit(plane: ControlPlane, call: Call, project: str, region: str) -> Any:  
         images=[call.field("imageUri")],
         account=call.field("serviceAccount"),
         seed=f"{call.body['imageUri']} {pack.get('functionTarget')}",
+        needs=("main.py", "requirements.txt"),
     )
     return {"buildOperation": builds._operation(made), "baseImageUri": f"{region}/{base}"}

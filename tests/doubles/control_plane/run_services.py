@@ -149,8 +149,8 @@ def _rolled_out(
         number = len(plane.below(f"{name}/revisions")) + 1
         template = made["spec"]["template"]
         revision = template["metadata"].get("name") or f"{service}-{number:05}-{etag(number)[:3]}"
-        # The name is the revision's, not the next one's.
-        is_well = template["spec"]["containers"][0]["image"] not in plane.broken_images
+        image = template["spec"]["containers"][0]["image"]
+        is_well = not any(part in image for part in plane.broken_images)
         plane.make(f"{name}/revisions/{revision}", _revision(made, revision, is_well=is_well))
         status["latestCreatedRevisionName"] = revision
         if is_well:
@@ -225,16 +225,16 @@ def _condition(kind: str, *, is_well: bool) -> dict[str, Any]:
 
 
 def find_by_host(plane: ControlPlane, host: str) -> tuple[str, str]:
-    """The full name of the service that answers at an address, and its revision's."""
+    """The full name of the service that answers at an address, and the tag it is asked by."""
     for name, value in plane.things.items():
         status = value.get("status", {}) if isinstance(value, dict) else {}
         if not isinstance(status, dict) or "url" not in status:
             continue
         if status["url"] == f"http://{host}":
-            return name, status["latestReadyRevisionName"]
+            return name, ""
         for one in status["traffic"]:
             if one.get("url") == f"http://{host}":
-                return name, one["revisionName"]
+                return name, one["tag"]
     raise Refusal(404, "NOT_FOUND", "There is no such service.")
 
 
