@@ -166,6 +166,7 @@ class Gateway:
             store=self.store,
             client=self.client,
             feeds=self.feeds,
+            metrics=self.metrics,
             clock=self.clock,
         )
         key = claim.session.key
