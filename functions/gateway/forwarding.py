@@ -16,7 +16,14 @@ from uuid import uuid4
 import structlog
 from pydantic import SecretStr
 
-from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError, UpstreamError
+from claude_run.errors import (
+    CallerError,
+    ClaudeRunError,
+    Code,
+    StoppedError,
+    UpstreamError,
+    error_data,
+)
 from claude_run.events import ErrorEvent, parse_event
 from claude_run.sse import Decoder, ServerSentEvent, encode_event
 from claude_run.transport import EventStream
@@ -28,6 +35,7 @@ from gateway.run_meter import RunMeter
 from gateway.runner import Runner
 from gateway.sessions.record import LEASE, Usage
 from gateway.sessions.translate import Translator
+from gateway.setup.claude_key import ANTHROPIC_KEY
 from gateway.store import Store, StoreUnavailableError, Transaction
 from gateway.vault import Vault
 
@@ -35,7 +43,6 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-ANTHROPIC_KEY = "anthropic-api-key"
 # Functions cap a streaming answer at 10 MB.
 MAX_ANSWER_BYTES = 8_000_000
 RENEW_SECONDS = 8.0
@@ -361,11 +368,6 @@ class Forwarder:
         failed = not run.seen.done or run.seen.error is not None
         meter.end(first_text_at=run.seen.first_text_at, failed=failed)
         log.info("run forwarded", run_id=run_id, code=run.seen.error and run.seen.error.code)
-
-
-def error_data(error: ClaudeRunError) -> dict[str, object]:
-    """The runner's form of an error, in bodies and in events."""
-    return {"error": error.message, "code": error.code, "details": error.details}
 
 
 def shutdown() -> ClaudeRunError:

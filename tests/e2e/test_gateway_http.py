@@ -308,7 +308,11 @@ def test_the_vaults_key_is_used_and_not_told(
             "127.0.0.1",
             ["STORE_URL", "RATE_LIMIT_PER_DAY", "ALLOWED_ORIGINS"],
         ),
-        ({"K_SERVICE": "api", "AUTH": "iam"}, "0.0.0.0", ["STORE_URL", "VAULT_URL", "RUNNER_URL"]),
+        (
+            {"K_SERVICE": "api", "AUTH": "iam"},
+            "0.0.0.0",
+            ["STORE_URL", "VAULT_URL", "RUNNER_URL", "WORKER_JOB"],
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_at_the_start(

@@ -7,7 +7,12 @@ from claude_run.identity import Mode
 from gateway.settings import LOCAL_RUNNER, Settings
 
 LOCAL = {"HOME": "/home/me"}
-CLOUD = {"K_SERVICE": "api", "AUTH": "iam", "GOOGLE_CLOUD_PROJECT": "my-project"}
+CLOUD = {
+    "K_SERVICE": "api",
+    "AUTH": "iam",
+    "GOOGLE_CLOUD_PROJECT": "my-project",
+    "WORKER_JOB": "projects/my-project/locations/europe-west1/jobs/worker",
+}
 
 
 def wrong(environ: dict[str, str], *, loopback: bool = True) -> str:

@@ -15,9 +15,10 @@ from claude_run.sse import encode_event
 from doubles.light_runner import light_run
 from doubles.recording_server import Asked, Script, recording_server
 from gateway.counters import Timing
+from gateway.instance import utc_now
 from gateway.limit_settings import LimitSettings
 from gateway.metrics import Metrics, read_counts
-from gateway.opening import COLLECTIONS, utc_now
+from gateway.opening import COLLECTIONS
 from gateway.quota import Quota, Wanted
 from gateway.sessions import blobs, driver, log
 from gateway.sessions.driver import Driver, Turn

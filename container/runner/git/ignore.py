@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from runner.cancellation import to_the_end
 from runner.git import beneath
 from runner.git.changeset import Omissions
 from runner.git.command import GitError, run_git
@@ -69,7 +70,8 @@ class IgnoreRules:
         """Which of these untracked paths are ignored; none, with a warning, if git cannot say."""
         if not self._rules or not (files or folders):
             return frozenset()
-        await asyncio.to_thread(self._lay_out, folders)
+        # To the end: who is cancelled removes the folder next, and nothing may write there then.
+        await to_the_end(asyncio.to_thread(self._lay_out, folders))
         # ./ because a name may look like a pathspec's magic.
         asked = [b"./" + path for path in (*files, *folders)]
         try:

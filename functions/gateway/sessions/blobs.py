@@ -1,6 +1,6 @@
-"""What a session keeps for its next turn: transcript and change set, as compressed pieces.
+"""What a session keeps for its next turn: transcript, change set, and what a worker shall do.
 
-Both are opaque here and can be larger than a document, so each is cut into documents of at most
+All are opaque here and can be larger than a document, so each is cut into documents of at most
 900 KB, under ids that sort as they were written.
 """
 
@@ -24,6 +24,7 @@ _LEVEL = 1
 
 TRANSCRIPT = Collection(name="transcript", expires=True, unindexed=("data",))
 CHANGES = Collection(name="changes", expires=True, unindexed=("data",))
+REQUESTS = Collection(name="requests", expires=True, unindexed=("data",))
 
 
 def pieces(collection: str, prefix: str, value: Any, *, expire_at: datetime) -> list[Put]:  # noqa: ANN401 - any JSON value

@@ -30,7 +30,7 @@ from gateway.sessions.log import Frame, batch_path
 from gateway.sessions.patience import patiently
 from gateway.sessions.pump import Opened, Pump, Received
 from gateway.sessions.record import StaleLeaseError, Usage
-from gateway.sessions.registry import Claim, Registry
+from gateway.sessions.registry import CANCELLED, Claim, Registry
 from gateway.sessions.skim import Said
 from gateway.sessions.translate import Translator
 from gateway.sessions.writer import LogWriter
@@ -52,12 +52,24 @@ class Turn:
     changes: Changes | None = None  # what the turn begins with
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a turn ended, beyond what its log tells; `denied` are the tools that it was refused."""
+
+    failure: ClaudeRunError | None
+    result: str
+    usage: Usage
+    agent_turns: int | None
+    denied: tuple[str, ...]
+
+
 @dataclass(slots=True, kw_only=True)
 class Driver:
     """One turn. `run` once, in a thread of its own; it raises nothing.
 
     `watch` is given, in that thread, the events just added to the log, the terminal one when it is
-    stored. The turn waits for it: it may neither block nor raise.
+    stored. The turn waits for it: it may neither block nor raise. `ended` is there when the turn's
+    end is stored; None: somebody else ends it.
     """
 
     turn: Turn
@@ -68,6 +80,7 @@ class Driver:
     metrics: Metrics
     clock: Callable[[], datetime]
     watch: Callable[[Sequence[SessionEvent]], None] = lambda _events: None
+    ended: Ended | None = None
     _feed: Feed = field(init=False)
     _writer: LogWriter = field(init=False)
     _translator: Translator = field(init=False)
@@ -114,7 +127,7 @@ class Driver:
     def _drive(self) -> ClaudeRunError | None:
         session = self.turn.claim.session
         opening = [events.claude_start(session.turn, self.turn.prompt)]
-        if session.turn == 1:
+        if self.turn.claim.last_event_id == 0:
             opening.insert(0, events.connected(session.session_id))
         self._add(opening)
         meter = RunMeter(self.metrics)
@@ -193,7 +206,7 @@ class Driver:
 
     def _reason_to_stop(self) -> ClaudeRunError | None:
         if self._feed.cancelled and self._stop is None:
-            self._stop = StoppedError("The session was cancelled.", code=Code.CANCELLED)
+            self._stop = StoppedError(CANCELLED, code=Code.CANCELLED)
         if self._stop is not None:
             return self._stop
         limit = self.turn.claim.reservation.max_tokens
@@ -227,6 +240,13 @@ class Driver:
         self._store()
         frame = self._writer.reserve(ending[-1], timestamp=self.clock())
         patiently(lambda: self.registry.end(claim, [frame], failure, usage, self._keeper.named))
+        self.ended = Ended(
+            failure=failure,
+            result=self._translator.result_text,
+            usage=usage,
+            agent_turns=self._translator.agent_turns,
+            denied=self._translator.denied,
+        )
         self._writer.show(frame)
         self.watch(ending[-1:])
         log.info(

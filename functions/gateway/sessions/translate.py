@@ -8,10 +8,13 @@ from claude_run.events import ChangesEvent, ErrorEvent, MessageEvent, RunEvent, 
 from claude_run.wire import Changes
 from gateway.sessions import events
 from gateway.sessions.account import Account
+from gateway.sessions.bounds import MAX_SHORT
 from gateway.sessions.events import SessionEvent
 from gateway.sessions.files import FileList
 from gateway.sessions.skim import Said
 
+# Names of tools are our own agent's; a model can make up any.
+MAX_DENIED = 50
 # Part of an answer was sent and then taken back: the connection to the model broke.
 TEXT_ABANDONED = "TEXT_ABANDONED"
 
@@ -70,6 +73,21 @@ class Translator:
         """Claude's last words, whole."""
         text = self.result.get("result") if self.result is not None else None
         return text if isinstance(text, str) else ""
+
+    @property
+    def agent_turns(self) -> int | None:
+        """How many turns of its own the agent took, if it says so."""
+        turns = self.result.get("num_turns") if self.result is not None else None
+        return turns if isinstance(turns, int) else None
+
+    @property
+    def denied(self) -> tuple[str, ...]:
+        """The tools that it wanted to use and was not allowed to, each once."""
+        denials = self.result.get("permission_denials") if self.result is not None else None
+        if not isinstance(denials, list):
+            return ()
+        names = [_text(one, "tool_name") for one in denials if isinstance(one, dict)]
+        return tuple(dict.fromkeys(name[:MAX_SHORT] for name in names if name))[:MAX_DENIED]
 
     def feed(self, event: RunEvent | Said) -> list[SessionEvent]:
         """What a session tells of this; often nothing."""

@@ -1,4 +1,4 @@
-"""A Claude Code that could not start, or was not waited for, leaves nothing behind."""
+"""A Claude Code that cannot start, is not waited for or does not end: it leaves nothing behind."""
 
 import asyncio
 import os
@@ -12,7 +12,9 @@ import pytest
 from claude_agent_sdk import ClaudeAgentOptions
 
 from claude_run.errors import AgentError
+from doubles.claude_cli import ANSWER
 from processes import assert_gone, end_all_with, long_sleep, wait_for_start
+from runner import lines
 from runner.accounts import Accounts, may_change_users
 from runner.agent import AgentProcess, Invocation, Limits, User
 from runner.lines import Line
@@ -121,6 +123,26 @@ def test_a_start_cancelled_half_way_leaves_no_process(tmp_path: Path, steps: int
 
     asyncio.run(story())
     assert_gone(mark)
+
+
+def test_a_line_without_an_end_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would fill the runner's memory: the agent is ended, and told to be at fault."""
+    monkeypatch.setattr(lines, "MAX_LINE_BYTES", 100_000)
+    mark = long_sleep()
+    cli = program(tmp_path, f"{ANSWER}head -c 200000 /dev/zero | tr '\\0' x; sleep {mark}")
+    agent = AgentProcess(invocation=invocation(tmp_path, cli=cli), emit=emit)
+    before = descriptors()
+
+    async def story() -> None:
+        async with asyncio.timeout(60):
+            await agent.run()
+
+    with pytest.raises(AgentError, match="a line without an end"):
+        asyncio.run(story())
+    assert_gone(mark)
+    assert descriptors() <= before
 
 
 async def without_its_launcher(agent: AgentProcess, mark: str) -> None:
