@@ -17,6 +17,7 @@ from claude_run import logs
 from claude_run.client import Client
 from doubles.light_desk import LightGitHub
 from gateway.limit_settings import LimitSettings
+from gateway.metrics import Metrics
 from gateway.opening import COLLECTIONS
 from gateway.quota import Quota
 from gateway.sessions.registry import Registry
@@ -105,6 +106,8 @@ def worker(
         store=store,
         vault=open_vault(f"file://{folder}/vault"),
         client=Client(runner),
+        # Counters are no state: whatever of them is lost in a crash does not matter.
+        metrics=Metrics(opened, routes=()),
         clock=clock,
     )
     issues = IssueSteps(

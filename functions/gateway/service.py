@@ -186,6 +186,7 @@ class Gateway(Instance):
             store=self.store,
             client=self.client,
             feeds=self.feeds,
+            metrics=self.metrics,
             clock=self.clock,
         )
         key = claim.session.key
