@@ -27,15 +27,10 @@ from gateway.setup.claude_key import ANTHROPIC_KEY
 from gateway.setup.record import Apps, InstallationRef
 from gateway.setup.setup_code import SETUP_CODE, new_code
 from gateway.setup.states import STATE_KEY
-from gateway_app import NO_JOB, open_app, open_function
+from gateway_app import open_app, open_function
 from setup_calls import HTML, KEY, Operator, asked_for
 
 HOOK = "https://webhook.example/webhooks/github"
-CLOUD = {
-    "K_SERVICE": "setup",
-    "WEBHOOK_URL": HOOK,
-    "WORKER_JOB": NO_JOB,
-}
 ROUTES = [("GET", "/gh-setup"), ("GET", "/gh-setup/callback"), ("POST", "/claude-setup")]
 MODELS = (
     b'HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{"data": []}'
@@ -147,7 +142,7 @@ def test_the_cookie(operator: Operator) -> None:
 
 def test_the_cookie_where_there_is_tls(tmp_path: Path) -> None:
     """It goes over TLS only, and no other host can have set it."""
-    with open_function(Target.SETUP, tmp_path, **CLOUD) as (client, instance):
+    with open_function(Target.SETUP, tmp_path, K_SERVICE="setup") as (client, instance):
         operator = Operator(client, instance)
         answer = operator.enter(Origin="https://localhost")
         cookie = answer.headers["Set-Cookie"]
@@ -169,7 +164,7 @@ def test_the_cookie_ends_with_the_code(operator: Operator) -> None:
 
 def test_tries_are_counted_by_address(tmp_path: Path) -> None:
     """By the one that Google's front end has seen, not by what the caller writes before it."""
-    with open_function(Target.SETUP, tmp_path, **CLOUD) as (client, instance):
+    with open_function(Target.SETUP, tmp_path, K_SERVICE="setup") as (client, instance):
         operator = Operator(client, instance)
         for number in range(PER_ADDRESS.per_minute):
             forwarded = f"10.0.0.{number}, 203.0.113.7"
