@@ -8,8 +8,10 @@ from claude_run.endpoint import Endpoint
 from claude_run.errors import ConfigurationError
 from gateway.requests import STORED_KEY_UPSTREAM
 
-# It goes into the App's manifest, and GitHub posts to it.
-_WEBHOOK_URL = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
+# It goes into the App's manifest, and GitHub posts to it what is in private repositories.
+_WEBHOOK_URL = re.compile(
+    r"(https://[A-Za-z0-9.-]+|http://(localhost|127\.0\.0\.1))(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,7 @@ class SetupSettings:
         wrong: list[str] = []
         webhook = environ.get("WEBHOOK_URL", "").strip() or None
         if webhook is not None and not _WEBHOOK_URL.fullmatch(webhook):
-            wrong.append("WEBHOOK_URL must be the URL of the webhook function")
+            wrong.append("WEBHOOK_URL must be an https URL, or http on loopback")
         anthropic = environ.get("ANTHROPIC_BASE_URL", "").strip() or STORED_KEY_UPSTREAM
         try:
             anthropic = Endpoint.parse(anthropic).base_url
