@@ -7,6 +7,7 @@ from gateway import deployment, limits, metrics, quota
 from gateway.cloud_run import CloudRunService
 from gateway.deployment import Deployment
 from gateway.forwarding import Forwarder
+from gateway.github.opening import GitHubApp
 from gateway.health import Health
 from gateway.instance import open_instance
 from gateway.limits import Limits
@@ -21,6 +22,11 @@ from gateway.setup.states import STATES
 from gateway.store import Collection
 from gateway.work import conversation, delivery
 from gateway.work import record as work
+from gateway.work.claims import Claims
+from gateway.work.deliveries import Deliveries
+from gateway.work.leaving import Detached
+from gateway.work.queue import Queue
+from gateway.work.sweep import Sweep
 
 # All that is stored, for the store, for Firestore's indexes and for its TTL policies.
 COLLECTIONS: tuple[Collection, ...] = (
@@ -28,6 +34,7 @@ COLLECTIONS: tuple[Collection, ...] = (
     log.COLLECTION,
     blobs.TRANSCRIPT,
     blobs.CHANGES,
+    blobs.REQUESTS,
     limits.COLLECTION,
     quota.COLLECTION,
     metrics.COLLECTION,
@@ -47,6 +54,8 @@ def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
     own = open_instance(settings, collections=COLLECTIONS, routes=routes)
     store, vault, counters, clock = own.store, own.vault, own.metrics, own.clock
     accounts = Quota(settings.limits)
+    github = GitHubApp(settings.github, store, vault, clock)
+    registry = Registry(store=store, quota=accounts, clock=clock)
     service = settings.runner_service
     facts = Facts(store=store, vault=vault, settings=settings.github, clock=clock)
     runner = Runner(
@@ -71,8 +80,19 @@ def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
             clock=clock,
             environment="production" if settings.on_cloud else "local",
         ),
+        registry=registry,
+        detached=Detached(store=store, registry=registry),
+        deliveries=Deliveries(
+            store=store, queue=Queue(store=store, clock=clock), starter=own.starter
+        ),
+        github=github,
+        sweep=Sweep(
+            claims=Claims(store=store, clock=clock),
+            registry=registry,
+            starter=own.starter,
+            ask=github.ask_for_failed_deliveries,
+        ),
         facts=facts,
-        registry=Registry(store=store, quota=accounts, clock=clock),
         forwarder=Forwarder(
             store=store,
             vault=vault,

@@ -12,8 +12,10 @@ from claude_run.errors import ConfigurationError
 from claude_run.identity import AuthSettings
 from claude_run.wire import REPOSITORY_PATTERN
 from gateway.cloud_run import CloudRunService
+from gateway.github.policy_settings import PolicySettings
 from gateway.github.settings import GitHubSettings
 from gateway.github.trigger_settings import TriggerSettings
+from gateway.issues.settings import IssueSettings
 from gateway.limit_settings import LimitSettings
 from gateway.setup.settings import SetupSettings
 from gateway.store import open_store
@@ -91,6 +93,8 @@ class RunSettings(CommonSettings):
     runner_url: str
     runner_service: str | None
     limits: LimitSettings
+    policy: PolicySettings
+    issues: IssueSettings
 
     @classmethod
     def _fields(
@@ -104,6 +108,8 @@ class RunSettings(CommonSettings):
             "runner_url": _url(environ, "RUNNER_URL", wrong),
             "runner_service": service,
             "limits": _part(wrong, LimitSettings.from_environ, environ),
+            "policy": _part(wrong, PolicySettings.from_environ, environ),
+            "issues": _part(wrong, IssueSettings.from_environ, environ),
         }
 
 
@@ -111,11 +117,12 @@ class RunSettings(CommonSettings):
 class Settings(RunSettings):
     """What `api` needs.
 
-    `caller_repositories`: the repositories that the App's token serves, by a caller's e-mail in
-    lower case.
+    `scheduler_account`: the e-mail address of who calls the sweep. `caller_repositories`: the
+    repositories that the App's token serves, by a caller's e-mail in lower case.
     """
 
     auth: AuthSettings
+    scheduler_account: str | None
     caller_repositories: Mapping[str, frozenset[str]]
 
     @classmethod
@@ -127,6 +134,7 @@ class Settings(RunSettings):
         )
         return RunSettings._fields(environ, loopback, wrong) | {
             "auth": auth,
+            "scheduler_account": _account(environ, "SCHEDULER_ACCOUNT", wrong),
             "caller_repositories": _repositories(environ.get("CALLER_REPOSITORIES", ""), wrong),
         }
 
@@ -142,6 +150,13 @@ def vault_url(environ: Mapping[str, str]) -> str:
 
 def _on_cloud(environ: Mapping[str, str]) -> bool:
     return bool(environ.get("K_SERVICE") or environ.get("CLOUD_RUN_JOB"))
+
+
+def _account(environ: Mapping[str, str], name: str, wrong: list[str]) -> str | None:
+    account = environ.get(name, "").strip().lower() or None
+    if account is not None and not _EMAIL.fullmatch(account):
+        wrong.append(f"{name} must be an e-mail address")
+    return account
 
 
 def _worker_job(environ: Mapping[str, str], wrong: list[str]) -> str | None:

@@ -4,6 +4,7 @@ secret leaves but in its header.
 
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -185,13 +186,18 @@ def test_what_may_have_been_obeyed_is_not_sent_again(world: World, first: bytes)
 def test_a_silent_server_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each call has a time-out."""
     monkeypatch.setattr(access_module, "TIMEOUT_SECONDS", 1)
-    silence = world.server.hung_up
-    world.server.script = lambda asked, send: (
-        (world.script(asked, send) if "access_tokens" in asked.line else bool(silence.wait(20)))
-        and None
-    )
+    silence, ended = threading.Event(), list[bool]()
+
+    def script(asked: Asked, send: Callable[[bytes], None]) -> None:
+        if "access_tokens" in asked.line:
+            world.script(asked, send)
+        else:
+            ended.append(silence.wait(30))
+
+    world.server.script = script
     with pytest.raises(UpstreamError) as caught:
         world.comment()
+    assert ended == []
     silence.set()
     assert caught.value.code is Code.UNAVAILABLE
 
@@ -299,3 +305,12 @@ def test_no_secret_leaves_but_in_its_header(
     assert caught.value.details["github"] == "Bad token … …"
     lines = [one.line for one in world.server.asked]
     assert not any("ghs_planted" in line for line in lines)
+
+
+def test_another_repository_under_its_name_is_not_taken_for_it(world: World) -> None:
+    """It is known by its number."""
+    assert world.access.repository(REPOSITORY, READ).id == 1
+    world.script.answers = [answer(200, {"id": 2, "full_name": "octo/one"})]
+    with pytest.raises(CallerError) as caught:
+        world.access.repository(REPOSITORY, READ)
+    assert caught.value.code is Code.NOT_FOUND

@@ -132,20 +132,14 @@ class GitHubAccess:
 
     def find(self, name: str) -> RepositoryRef:
         """The repository `owner/name` by the App; NOT_FOUND where the App is not installed."""
-        owner, _, short = name.partition("/")
-        app = self.app()
-        try:
-            with translated(self._clock):
-                installation = app.get_repo_installation(owner, short)
-        except CallerError as error:
-            raise _not_installed(name) if error.code is Code.NOT_FOUND else error from None
-        token = self._mint(name, installation.id, {"repositories": [short]}, READ)
+        installation = self._installation(name)
+        token = self._mint(name, installation, {"repositories": [name.partition("/")[2]]}, READ)
         with self.for_token(token.value) as client, translated(self._clock):
             found = client.get_repo(name)
             return RepositoryRef(
                 id=found.id,
                 name=found.full_name,
-                installation_id=installation.id,
+                installation_id=installation,
                 default_branch=found.default_branch,
             )
 
@@ -153,7 +147,17 @@ class GitHubAccess:
 
     def _fetch(self, repository: RepositoryRef, permissions: Permissions) -> Token:
         chosen = {"repository_ids": [repository.id]}
-        return self._mint(repository.name, repository.installation_id, chosen, permissions)
+        installation = repository.installation_id or self._installation(repository.name)
+        return self._mint(repository.name, installation, chosen, permissions)
+
+    def _installation(self, name: str) -> int:
+        owner, _, short = name.partition("/")
+        app = self.app()
+        try:
+            with translated(self._clock):
+                return app.get_repo_installation(owner, short).id
+        except CallerError as error:
+            raise _not_installed(name) if error.code is Code.NOT_FOUND else error from None
 
     def _mint(
         self, name: str, installation: int, chosen: dict[str, Any], permissions: Permissions

@@ -49,11 +49,13 @@ def _callers_and_others(app: Flask, gateway: Any) -> None:  # noqa: ANN401
 
 
 def _api(app: Flask, gateway: Any) -> None:  # noqa: ANN401
-    from gateway.http import run, sessions, status
+    from gateway.http import deliveries, run, sessions, status, sweep
 
     sessions.install(app, gateway)
     run.install(app, gateway.forwarder)
     status.install(app, gateway)
+    deliveries.install(app, gateway)
+    sweep.install(app, gateway)
 
 
 def _setup(app: Flask, instance: Instance) -> None:

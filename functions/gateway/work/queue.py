@@ -10,7 +10,7 @@ from enum import Enum
 
 from claude_run.errors import CallerError, Code
 from gateway.github.asked import Asked
-from gateway.metrics import webhook_writes
+from gateway.metrics import webhook_write
 from gateway.store import Create, Put, Store, Transaction
 from gateway.work import delivery as deliveries
 from gateway.work import stored
@@ -53,26 +53,27 @@ class Queue:
 
         def work(tx: Transaction) -> Accepted:
             now = self._clock()
+            # First what all have in common that come for one issue: threads take turns by it.
+            talk = stored.resolved(tx, asked.conversation)
             known = tx.get(deliveries.path_of(delivery))
             found = stored.item(tx, asked.key)
             brought = Delivery.of(delivery, asked, now=now)
             arrival = [] if known else [Create(deliveries.path_of(delivery), brought.to_data())]
             if found is not None:
                 if arrival:
-                    tx.write(*arrival, *webhook_writes(now))
+                    tx.write(*arrival, webhook_write())
                 return Accepted.DUPLICATE if found.over else Accepted.UNFINISHED
             if known is not None and known.data["work"] == asked.key:
                 return Accepted.DUPLICATE  # the work was done so long ago that it is forgotten
-            talk = stored.resolved(tx, asked.conversation)
             if asked.unless_served and talk.served:
-                tx.write(*webhook_writes(now))
+                tx.write(webhook_write())
                 return Accepted.NOT_NEEDED
             item, talk = _placed(_item_of(asked, delivery=delivery, now=now), talk)
             tx.write(
                 *arrival,
                 Create(item.path, item.to_data()),
                 Put(talk.path, talk.to_data(now)),
-                *webhook_writes(now),
+                webhook_write(),
             )
             return Accepted.NEW
 
@@ -88,7 +89,7 @@ class Queue:
             first = stored.item(tx, known.data["work"]) if known else None
             if first is None or first.asked is None or first.conversation is None:
                 raise CallerError("There is no such delivery.", code=Code.NOT_FOUND)
-            newest = stored.item(tx, _again(first)) if first.replay else first
+            newest = stored.item(tx, newest_key(first)) if first.replay else first
             if newest is not None and not newest.over:
                 return newest
             now = self._clock()
@@ -96,8 +97,8 @@ class Queue:
             asked = replace(Asked.from_data(first.asked), unless_served=False)
             fresh = replace(
                 _item_of(asked, delivery=delivery, now=now),
-                key=_again(counted),
-                replays=_again(first),
+                key=newest_key(counted),
+                replays=newest_key(first),
             )
             item, talk = _placed(fresh, stored.resolved(tx, first.conversation))
             if item.over:
@@ -112,7 +113,7 @@ class Queue:
         return self._store.transact(work)
 
 
-def _again(first: WorkItem) -> str:
+def newest_key(first: WorkItem) -> str:
     """The key of the newest item that does the first one's work."""
     return f"{first.key}.{first.replay}" if first.replay else first.key
 
