@@ -278,7 +278,7 @@ def test_where_deliveries_go(tmp_path: Path) -> None:
         page = operator.get("/gh-setup?create=1")
         assert "hook_attributes" not in asked_for(page)[2]
         assert "GitHub cannot reach this machine" in page.get_data(as_text=True)
-    with open_app(tmp_path, WEBHOOK_URL=HOOK) as (client, gateway):
+    with open_app(tmp_path, WEBHOOK_URL="https://webhook.example") as (client, gateway):
         operator = Operator(client, gateway)
         operator.enter()
         manifest = json.loads(asked_for(operator.get("/gh-setup?create=1"))[2])
@@ -562,13 +562,20 @@ def test_a_key_that_does_not_work_is_not_stored(keys: Operator) -> None:
     ],
 )
 def test_it_does_not_lead_elsewhere(url: str, operator: Operator) -> None:
-    """400, naming the field; also to a browser that has made a cookie of it."""
+    """400, naming the field."""
     answer = operator.client.get("/gh-setup", query_string={"redirect_url": url})
     assert (answer.status_code, envelope(answer)) == (400, "VALIDATION_ERROR")
     assert answer.get_json()["message"].startswith("redirect_url: must be")
-    operator.client.set_cookie("claude-run-return", url)
-    text = operator.get("/gh-setup?installation_id=1").get_data(as_text=True)
-    assert "evil" not in text
+
+
+def test_a_cookie_does_not_lead_elsewhere_either(operator: Operator, github: GitHubApps) -> None:
+    """A browser that somebody has given one to goes nowhere."""
+    operator.get(created(operator, github))
+    github.install(github.apps[100_000])
+    operator.client.set_cookie("claude-run-return", "https://evil.example/")
+    answer = operator.get("/gh-setup?installation_id=107000")
+    assert answer.status_code == 200
+    assert "evil" not in answer.get_data(as_text=True)
 
 
 def test_it_leads_back_where_the_browser_came_from(operator: Operator, github: GitHubApps) -> None:
