@@ -150,7 +150,7 @@ def _steps(seen: Overview) -> dict[str, str]:
 
 
 def _delivery(seen: Overview) -> str:
-    if seen.counts.last_webhook_at is not None:
+    if seen.counts.webhooks:
         return "done"
     return "now" if seen.is_installed else "later"
 

@@ -154,7 +154,7 @@ class Setup:
             server_url=self.settings.github.server_url,
             organisation=organisation,
             webhook_url=self._webhook_url(origin),
-            suffix=secrets.token_hex(3),
+            suffix="" if organisation and not replaces else secrets.token_hex(3),
         )
         state = self._states.new(browser, replaces=replaces)
         return Asking(request=request, state=state, replaces=replaces)
