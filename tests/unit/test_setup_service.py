@@ -211,6 +211,6 @@ def test_nothing_is_stored_before_github_has_answered(deployment: Deployment) ->
     with pytest.raises(UpstreamError):
         deployment.setup.finish(code, asking.state, "b")
     number = asking.state.partition(".")[0]
-    assert deployment.store.get(f"{STATES.name}/{number}") is None
+    assert deployment.store.get(f"{STATES.name}/s.{number}") is None
     assert deployment.vault.get(WEBHOOK_SECRET) is None
     assert deployment.setup.finish(code, asking.state, "b").app_id == "100000"
