@@ -6,10 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Newer than what it was installed from, or it is installed again.
 INSTALLED := $(VENV)/.installed
+# GitHub as the tests see it.
+EMULATE := tests/emulate
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo dev test check bench lock image clean
+.PHONY: help install demo dev test emulate check bench lock image clean
 
 help:
 	@echo 'make demo     start everything here, run one prompt (PROMPT="…"), end everything'
@@ -45,9 +47,18 @@ dev: $(INSTALLED)
 	@$(BIN)/claude-run dev
 
 # Unit tests first. They and the rest wait more than they compute, hence more processes than cores.
-test: $(INSTALLED)
+test: $(INSTALLED) emulate
 	$(BIN)/pytest --numprocesses 3 --dist worksteal tests/unit
 	$(BIN)/pytest --numprocesses 3 --dist loadgroup tests/e2e
+
+# Once, and again when its versions change. What needs it is skipped without it, never in CI.
+emulate:
+	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
+	  echo 'Without node and npm: the tests that need GitHub are skipped.'; \
+	elif ! cmp -s $(EMULATE)/package-lock.json $(EMULATE)/node_modules/.installed; then \
+	  npm ci --prefix $(EMULATE) --ignore-scripts --no-audit --no-fund && \
+	  cp $(EMULATE)/package-lock.json $(EMULATE)/node_modules/.installed; \
+	fi
 
 check: $(INSTALLED)
 	$(BIN)/ruff check
@@ -69,5 +80,5 @@ image:
 	infra/build-image.sh claude-run
 
 clean:
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(EMULATE)/node_modules dist .mypy_cache .ruff_cache .hypothesis
 	find functions container tests bench -name __pycache__ -prune -exec rm -rf {} +

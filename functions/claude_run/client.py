@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from claude_run import answers
+from claude_run.deliveries import Deliveries
 from claude_run.endpoint import Endpoint, Timeouts
 from claude_run.errors import CallerError, Code, UpstreamError
 from claude_run.events import DoneEvent, RunEvent, parse_event
@@ -120,7 +121,8 @@ class RunStream(Iterator[RunEvent]):
 class Client:
     """Runs prompts on the server at `base_url`, from any number of threads.
 
-    `run` is one prompt, on a runner or a gateway; `interactive` are a gateway's sessions.
+    `run` is one prompt, on a runner or a gateway; `interactive` are a gateway's sessions,
+    `deliveries` what GitHub has told it, for its operators.
 
     `token`: an identity token, or a function that returns one. Without it, an https server gets
     Google's for `audience` (default: the base URL), and a loopback server none.
@@ -141,6 +143,7 @@ class Client:
         )
         # Sessions, which a gateway has and a runner has not.
         self.interactive = Interactive(self._transport)
+        self.deliveries = Deliveries(self._transport)
 
     def run(self, prompt: str, **options: object) -> RunStream:
         """Start a run. Options are `RunRequest`'s fields, checked before anything is sent.

@@ -7,11 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic.alias_generators import to_camel
 
 from claude_run.errors import CallerError, Code
 from claude_run.strictjson import loads_object
 from claude_run.wire import Wire, parse
+from claude_run.wire_deliveries import DELIVERY_ID_PATTERN
 from claude_run.wire_sessions import (
     BASE_URL,
     RESERVED_SESSION_IDS,
@@ -28,6 +31,7 @@ __all__ = [
     "MessageRequest",
     "StartRequest",
     "page_token",
+    "parse_delivery_id",
     "parse_last_event_id",
     "parse_list",
     "parse_message",
@@ -43,8 +47,8 @@ MAX_PAGE = 100
 MAX_EVENT_ID = 2**63 - 1
 # Where a stored key belongs. Whoever wants another upstream brings the key for it.
 STORED_KEY_UPSTREAM = "https://api.anthropic.com"
-# Until there is a worker and a publisher: empty this, and the options are honoured.
-UNAVAILABLE_OPTIONS = ("create_pr", "detach")
+# Until there is a publisher: empty this, and the options are honoured.
+UNAVAILABLE_OPTIONS = ("create_pr",)
 
 # The others are the gateway's own business.
 _PASSED_ON = tuple(
@@ -56,30 +60,35 @@ _EVENT_ID = re.compile(r"[0-9]{1,19}")
 # Microseconds since 1970, until the year 2286.
 _PAGE_TOKEN = re.compile(r"[0-9]{1,16}")
 _PAGE_LIMIT = re.compile(r"[0-9]{1,3}")
+_DELIVERY_ID = re.compile(DELIVERY_ID_PATTERN.removeprefix("^").removesuffix("$"))
 _SESSION_ID = re.compile(SESSION_ID_PATTERN.removeprefix("^").removesuffix("$"))
 
 Query = Mapping[str, Sequence[str]]
+T = TypeVar("T", bound=TurnRequest)
 
 
 def parse_start(body: bytes) -> StartRequest:
     """The body of `POST /interactive/start`."""
-    request = parse(StartRequest, loads_object(body))
-    _available(request.options)
-    return request
+    return _checked(parse(StartRequest, loads_object(body)))
 
 
 def parse_message(body: bytes) -> MessageRequest:
     """The body of `POST /interactive/{id}/message`."""
-    request = parse(MessageRequest, loads_object(body))
-    _available(request.options)
-    return request
+    return _checked(parse(MessageRequest, loads_object(body)))
 
 
-def _available(options: SessionOptions) -> None:
+def _checked(request: T) -> T:
+    options = request.options
     for name in UNAVAILABLE_OPTIONS:
         if getattr(options, name):
             alias = SessionOptions.model_fields[name].alias or name
             raise _refusal(f"options.{alias}", "is not available in this release")
+    for name in ("anthropic_api_key", "github_token"):
+        if options.detach and getattr(request, name) is not None:
+            raise _refusal(
+                to_camel(name), "cannot be given with options.detach: it would have to be stored"
+            )
+    return request
 
 
 class _StatusQuery(Wire):
@@ -122,6 +131,13 @@ def parse_session_id(text: str) -> str:
     """The session's id of a path; NOT_FOUND for what no session can be called."""
     if not _SESSION_ID.fullmatch(text) or text in RESERVED_SESSION_IDS:
         raise CallerError("There is no such session.", code=Code.NOT_FOUND)
+    return text
+
+
+def parse_delivery_id(text: str) -> str:
+    """The delivery's id of a path; NOT_FOUND for what no delivery can be called."""
+    if not _DELIVERY_ID.fullmatch(text):
+        raise CallerError("There is no such delivery.", code=Code.NOT_FOUND)
     return text
 
 

@@ -8,10 +8,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import structlog
+
 from claude_run.client import Client
-from claude_run.errors import ClaudeRunError, Code, StoppedError
+from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError
 from claude_run.identity import Caller
 from gateway.forwarding import Forwarder
+from gateway.github.opening import GitHubApp
 from gateway.health import Health
 from gateway.instance import Instance
 from gateway.limits import Limits
@@ -22,9 +25,15 @@ from gateway.sessions.continuing import begins_with, run_options
 from gateway.sessions.driver import Driver, Turn
 from gateway.sessions.live import Feeds
 from gateway.sessions.reader import LogReader
-from gateway.sessions.record import LEASE, Session, Status, key_of
+from gateway.sessions.record import ISSUES, LEASE, Session, Status, key_of
 from gateway.sessions.registry import Claim, Registry
 from gateway.settings import Settings
+from gateway.setup.facts import Facts
+from gateway.work.deliveries import Deliveries
+from gateway.work.leaving import Detached, check_detached
+from gateway.work.sweep import Sweep
+
+log = structlog.get_logger()
 
 DRAIN_SECONDS = 7.0
 # A thread for the turn and one for its stream; 5 sessions are the default, more a choice.
@@ -43,6 +52,11 @@ class Gateway(Instance):
     forwarder: Forwarder
     runner: Runner
     health: Health
+    detached: Detached
+    deliveries: Deliveries
+    github: GitHubApp
+    sweep: Sweep
+    facts: Facts
     feeds: Feeds = field(default_factory=Feeds)
     _drivers: dict[str, tuple[Driver, threading.Thread]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -54,12 +68,16 @@ class Gateway(Instance):
     def start(self, caller: Caller, request: StartRequest) -> LogReader:
         """Begin a session and drive it here; the reader shows it from its first event."""
         self._check_room()
+        session = self._new_session(caller, request)
+        options = self._run_options(request, session=None)
+        claim = self.registry.start(session, self._wanted(options, request.own_key))
+        return self._drive(claim, request.prompt, options)
+
+    def _new_session(self, caller: Caller, request: StartRequest) -> Session:
         now = self.clock()
         session_id = request.session_id or str(uuid4())
-        key = key_of(caller.sub, session_id)
-        options = self._run_options(request, session=None)
-        session = Session(
-            key=key,
+        return Session(
+            key=key_of(caller.sub, session_id),
             owner=caller.sub,
             session_id=session_id,
             status=Status.PROCESSING,
@@ -71,13 +89,20 @@ class Gateway(Instance):
             repository=request.public_repository(),
             options=request.kept_options(),
         )
-        claim = self.registry.start(session, self._wanted(options, request.own_key))
-        return self._drive(claim, request.prompt, options)
+
+    def start_detached(self, caller: Caller, request: StartRequest) -> Session:
+        """Begin a session that a worker will drive."""
+        self._check_room()
+        session = self._new_session(caller, request)
+        check_detached(request, session=None)
+        queued = self.detached.start(session, request)
+        self._start_worker()
+        return queued
 
     def message(self, caller: Caller, session_id: str, request: MessageRequest) -> LogReader:
         """Begin a session's next turn here; the reader shows that turn."""
         self._check_room()
-        session = self.find(caller, session_id)
+        session = self._own(caller, session_id)
         if not session.over:
             session.next_turn({}, self.clock())  # raises CONFLICT, before anything is read
         options = self._run_options(request, session=session)
@@ -88,13 +113,40 @@ class Gateway(Instance):
         )
         return self._drive(claim, request.prompt, options)
 
+    def message_detached(self, caller: Caller, session_id: str, request: MessageRequest) -> Session:
+        """Begin a session's next turn, that a worker will drive."""
+        self._check_room()
+        session = self._own(caller, session_id)
+        check_detached(request, session=session)
+        queued = self.detached.message(session, request)
+        self._start_worker()
+        return queued
+
+    def _start_worker(self) -> None:
+        try:
+            self.starter.start()
+        except ClaudeRunError as error:
+            # What is accepted stays; the sweep starts one.
+            log.warning("no worker was started", reason=error.message)
+
     def read(self, caller: Caller, session_id: str, *, after: int) -> LogReader:
         """A reader of a session's events above a number."""
         session = self.find(caller, session_id)
         return self._reader(session.key, after)
 
     def find(self, caller: Caller, session_id: str) -> Session:
-        """The caller's session; NOT_FOUND, also where it is another's."""
+        """The caller's session; NOT_FOUND, also where it is another's.
+
+        Operators see those of issues too.
+        """
+        try:
+            return self._own(caller, session_id)
+        except CallerError as error:
+            if error.code is not Code.NOT_FOUND or not caller.operator:
+                raise
+            return self.registry.find(key_of(ISSUES, session_id))
+
+    def _own(self, caller: Caller, session_id: str) -> Session:
         return self.registry.find(key_of(caller.sub, session_id))
 
     def cancel(self, caller: Caller, session_id: str) -> Session:
@@ -176,6 +228,10 @@ class Gateway(Instance):
         self._draining = True
         # Sessions that are driven elsewhere are read elsewhere from now on.
         self._closing.set()
+        self.sweep.close()
+        # They take as long as what is driven here.
+        workers = threading.Thread(target=self.starter.close, name="workers", daemon=True)
+        workers.start()
         with self._lock:
             running = list(self._drivers.values())
         for driver, _ in running:

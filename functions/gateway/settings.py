@@ -12,9 +12,12 @@ from claude_run.errors import ConfigurationError
 from claude_run.identity import AuthSettings
 from claude_run.wire import REPOSITORY_PATTERN
 from gateway.cloud_run import CloudRunService
+from gateway.github.policy_settings import PolicySettings
 from gateway.github.settings import GitHubSettings
 from gateway.github.trigger_settings import TriggerSettings
+from gateway.issues.settings import IssueSettings
 from gateway.limit_settings import LimitSettings
+from gateway.setup.settings import SetupSettings
 from gateway.store import open_store
 from gateway.vault import open_vault
 from gateway.work.jobs import JobStarter
@@ -43,6 +46,7 @@ class CommonSettings:
     vault_url: str
     allowed_origins: frozenset[str]
     github: GitHubSettings
+    setup: SetupSettings
     triggers: TriggerSettings
     worker_job: str | None
 
@@ -73,6 +77,7 @@ class CommonSettings:
             "vault_url": _url(environ, "VAULT_URL", wrong),
             "allowed_origins": _origins(environ.get("ALLOWED_ORIGINS", ""), wrong),
             "github": _part(wrong, GitHubSettings.from_environ, environ),
+            "setup": _part(wrong, SetupSettings.from_environ, environ),
             "triggers": _part(wrong, TriggerSettings.from_environ, environ),
             "worker_job": _worker_job(environ, wrong),
         }
@@ -88,6 +93,8 @@ class RunSettings(CommonSettings):
     runner_url: str
     runner_service: str | None
     limits: LimitSettings
+    policy: PolicySettings
+    issues: IssueSettings
 
     @classmethod
     def _fields(
@@ -101,6 +108,8 @@ class RunSettings(CommonSettings):
             "runner_url": _url(environ, "RUNNER_URL", wrong),
             "runner_service": service,
             "limits": _part(wrong, LimitSettings.from_environ, environ),
+            "policy": _part(wrong, PolicySettings.from_environ, environ),
+            "issues": _part(wrong, IssueSettings.from_environ, environ),
         }
 
 
@@ -108,11 +117,12 @@ class RunSettings(CommonSettings):
 class Settings(RunSettings):
     """What `api` needs.
 
-    `caller_repositories`: the repositories that the App's token serves, by a caller's e-mail in
-    lower case.
+    `scheduler_account`: the e-mail address of who calls the sweep. `caller_repositories`: the
+    repositories that the App's token serves, by a caller's e-mail in lower case.
     """
 
     auth: AuthSettings
+    scheduler_account: str | None
     caller_repositories: Mapping[str, frozenset[str]]
 
     @classmethod
@@ -124,12 +134,29 @@ class Settings(RunSettings):
         )
         return RunSettings._fields(environ, loopback, wrong) | {
             "auth": auth,
+            "scheduler_account": _account(environ, "SCHEDULER_ACCOUNT", wrong),
             "caller_repositories": _repositories(environ.get("CALLER_REPOSITORIES", ""), wrong),
         }
 
 
+def vault_url(environ: Mapping[str, str]) -> str:
+    """Where the vault is, for who needs nothing else; `ConfigurationError`."""
+    wrong: list[str] = []
+    url = _url(environ, "VAULT_URL", wrong)
+    if wrong:
+        raise ConfigurationError("; ".join(wrong), details={"settings": wrong})
+    return url
+
+
 def _on_cloud(environ: Mapping[str, str]) -> bool:
     return bool(environ.get("K_SERVICE") or environ.get("CLOUD_RUN_JOB"))
+
+
+def _account(environ: Mapping[str, str], name: str, wrong: list[str]) -> str | None:
+    account = environ.get(name, "").strip().lower() or None
+    if account is not None and not _EMAIL.fullmatch(account):
+        wrong.append(f"{name} must be an e-mail address")
+    return account
 
 
 def _worker_job(environ: Mapping[str, str], wrong: list[str]) -> str | None:

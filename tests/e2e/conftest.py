@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import servers
+from doubles.emulate import require_emulate
+from doubles.github import GitHub, serve_github
 from leftovers import left_behind
 
 GONE_SECONDS = 10.0
@@ -34,6 +36,14 @@ def runner(model: servers.Server) -> Iterator[servers.Server]:
     """A runner as it stands on this machine: with users of its own where tests run as root."""
     with servers.running_runner(model.url) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def github(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHub]:
+    """GitHub, one for all tests: each makes repositories of its own in it."""
+    require_emulate()
+    with serve_github(tmp_path_factory.mktemp("github")) as served:
+        yield served
 
 
 @pytest.fixture

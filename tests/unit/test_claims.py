@@ -73,7 +73,7 @@ def began(claims: Claims, item: WorkItem) -> WorkItem:
 
 def published(claims: Claims, item: WorkItem) -> WorkItem:
     """With all but its end."""
-    return claims.published(claims.produced(began(claims, item), OUTCOME), {"number": 9})
+    return claims.published(claims.produced(began(claims, item), OUTCOME), {})
 
 
 def test_it_goes_through_its_states_and_tells_its_conversation(
@@ -217,7 +217,7 @@ def test_the_pull_request_that_was_published_is_the_same_conversation(
     accept(queue, ASKED)
     item = claims.produced(began(claims, claimed(claims)), OUTCOME)
     accept(queue, on_pull)
-    item = claims.published(item, {}, pull=9)
+    item = claims.published(item, {"number": 9, "branch": "b", "base": "c"})
     assert conversation(store, "7-9") == Conversation(key="7-9", alias="7-5")
     assert conversation(store).waiting == (on_pull.key,)
     accept(queue, replace(on_pull, source="comment:8"))

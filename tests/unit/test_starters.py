@@ -166,7 +166,11 @@ def test_google_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.Monke
     """GitHub waits for us meanwhile."""
     monkeypatch.setattr("gateway.work.jobs.CALL_SECONDS", 0.3)
     over = threading.Event()
-    with recording_server(lambda _asked, _send: over.wait(30) and None) as server:
+
+    def silent(_asked: Asked, _send: Callable[[bytes], None]) -> None:
+        over.wait(30)
+
+    with recording_server(silent) as server:
         starter = JobStarter.parse(f"{JOB}?endpoint=127.0.0.1:{server.port}")
         with pytest.raises(UpstreamError):
             starter.start()

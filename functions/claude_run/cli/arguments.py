@@ -101,7 +101,28 @@ def _add_sessions(commands: _Commands) -> None:
         "--limit", type=_whole, default=20, metavar="N", help="at most (default 20)"
     )
     _add_server(sessions, each="session")
+    _add_deliveries(commands)
     _add_server(commands.add_parser("status", help="how the server is"))
+
+
+def _add_deliveries(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "deliveries", help="what GitHub has told a gateway, and what became of it (operators)"
+    )
+    parser.set_defaults(limit=20, base_url=None, json=False)
+    kinds = parser.add_subparsers(dest="what", metavar="WHAT")
+    listed = kinds.add_parser("list", help="the newest ones")
+    listed.add_argument(
+        "--limit", type=_whole, default=20, metavar="N", help="at most (default 20)"
+    )
+    _add_server(listed, each="delivery")
+    for name, what in {
+        "show": "one, and its work",
+        "replay": "have its work done now, or again if it is over",
+    }.items():
+        one = kinds.add_parser(name, help=what)
+        one.add_argument("delivery", metavar="ID")
+        _add_server(one)
 
 
 def _add_server(parser: argparse.ArgumentParser, *, each: str = "") -> None:

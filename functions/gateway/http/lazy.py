@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
     from gateway.instance import Instance
+    from gateway.service import Gateway
     from gateway.settings import CommonSettings
 
 
@@ -39,7 +40,16 @@ class LazyApp:
                 spans.start("claude-run-gateway", os.environ)
                 self._instance = open_target(self._target, self._settings)
                 self._app = create_app(self._instance, self._target)
+                if self._target is Target.GATEWAY and not self._settings.on_cloud:
+                    # Deployed, a scheduler calls the sweep.
+                    self._gateway().sweep.start_timer()
             return self._app
+
+    def _gateway(self) -> "Gateway":
+        from gateway.service import Gateway
+
+        assert isinstance(self._instance, Gateway)  # noqa: S101 - as `open_target` gives it
+        return self._instance
 
     def drain(self) -> None:
         """End what is driven here, if anything ever was."""

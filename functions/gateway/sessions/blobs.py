@@ -1,6 +1,6 @@
-"""What a session keeps for its next turn: transcript and change set, as compressed pieces.
+"""What a session keeps for its next turn: transcript, change set, and what a worker shall do.
 
-Both are opaque here and can be larger than a document, so each is cut into documents of at most
+All are opaque here and can be larger than a document, so each is cut into documents of at most
 900 KB, under ids that sort as they were written.
 """
 
@@ -22,22 +22,28 @@ _LEVEL = 1
 
 TRANSCRIPT = Collection(name="transcript", expires=True, unindexed=("data",))
 CHANGES = Collection(name="changes", expires=True, unindexed=("data",))
+REQUESTS = Collection(name="requests", expires=True, unindexed=("data",))
 
 
 def append(store: Store, collection: str, prefix: str, value: Any, *, expire_at: datetime) -> None:  # noqa: ANN401 - any JSON value
     """Write one value. Its pieces are whole only when this returns."""
-    text = json.dumps(value, separators=(",", ":"))  # ASCII, so half a surrogate pair survives
-    data = zlib.compress(text.encode(), _LEVEL)
-    pieces = [data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]
-    writes = [
-        Create(
-            f"{collection}/{prefix}-{number:04d}",
-            {"data": piece, "last": number == len(pieces) - 1, "expireAt": expire_at},
-        )
-        for number, piece in enumerate(pieces)
-    ]
+    writes = pieces(collection, prefix, value, expire_at=expire_at)
     for start in range(0, len(writes), PIECES_PER_WRITE):
         store.write(writes[start : start + PIECES_PER_WRITE])
+
+
+def pieces(collection: str, prefix: str, value: Any, *, expire_at: datetime) -> list[Create]:  # noqa: ANN401
+    """The writes of one value, in their order; for a transaction, if they are few enough."""
+    text = json.dumps(value, separators=(",", ":"))  # ASCII, so half a surrogate pair survives
+    data = zlib.compress(text.encode(), _LEVEL)
+    parts = [data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]
+    return [
+        Create(
+            f"{collection}/{prefix}-{number:04d}",
+            {"data": part, "last": number == len(parts) - 1, "expireAt": expire_at},
+        )
+        for number, part in enumerate(parts)
+    ]
 
 
 def read(store: Store, collection: str, *, prefix: str = "") -> Iterator[Any]:

@@ -36,6 +36,8 @@ from gateway.store import AlreadyExistsError, Store, StoreUnavailableError
 log = structlog.get_logger()
 
 RENEW_SECONDS = 8.0
+# How long a checkpoint may be stored and not yet named in the record.
+NAME_SECONDS = 1.0
 CANCEL_LOOK_SECONDS = 0.5
 # Events between the runner's stream and us; then the runner, and Claude Code behind it, wait.
 QUEUED_EVENTS = 1_024
@@ -94,6 +96,7 @@ class Driver:
     _pending_transcript: list[Any] = field(default_factory=list)
     _transcript_number: int = 0
     _kept: Continuation = field(default_factory=Continuation)
+    _renew_at: float = 0.0
 
     def __post_init__(self) -> None:
         claim = self.turn.claim
@@ -149,22 +152,22 @@ class Driver:
 
     def _follow(self, received: "queue.Queue[Received]") -> ClaudeRunError | None:
         """Until the stream ends or something ends it. Returns what it failed with."""
-        renew_at = time.monotonic() + RENEW_SECONDS
+        self._renew_at = time.monotonic() + RENEW_SECONDS
         look_at = time.monotonic() + CANCEL_LOOK_SECONDS
         while True:
             now = time.monotonic()
             if (reason := self._reason_to_stop()) is not None:
                 return reason
-            if now >= renew_at:
+            if now >= self._renew_at:
                 self._renew()
-                renew_at = now + RENEW_SECONDS
+                self._renew_at = now + RENEW_SECONDS
                 look_at = now + CANCEL_LOOK_SECONDS
             elif now >= look_at:
                 self._look()
                 look_at = now + CANCEL_LOOK_SECONDS
             self._flush_due(now)
             try:
-                event = received.get(timeout=self._wait(now, min(renew_at, look_at)))
+                event = received.get(timeout=self._wait(now, min(self._renew_at, look_at)))
             except queue.Empty:
                 self._add(self._joiner.flush() if self._join_due() else [])
                 continue
@@ -318,6 +321,8 @@ class Driver:
             lambda: blobs.append(self.store, collection, version, value, expire_at=claim.expire_at)
         )
         self._kept = replace(self._kept, changes_version=version)
+        # Whoever takes over finds what the record names. The last one is followed by the end.
+        self._renew_at = min(self._renew_at, time.monotonic() + NAME_SECONDS)
 
     def _store_transcript(self) -> None:
         if not self._pending_transcript:

@@ -16,6 +16,8 @@ from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError
 from gateway.store import Collection, Index
 
 RETENTION = timedelta(days=30)
+# The owner of issues' sessions: no caller's `sub` is a word.
+ISSUES = "github"
 # Renewed three times within; a crashed session is found at most this late.
 LEASE = timedelta(seconds=30)
 # How long a turn may wait for a worker to drive it.

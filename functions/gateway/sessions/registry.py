@@ -196,12 +196,12 @@ class Registry:
         """End a session whose lease has run out, once, in one transaction."""
         return self._end_for_driver(key, lambda session: session.orphaned(self._clock()))
 
-    def abandon(self, key: str) -> Session:
-        """End a session whose driver has lost the work that it drives it for, lease or not.
+    def abandon(self, key: str, *, turn: int) -> Session:
+        """End a turn whose driver has lost the work that it drives it for, lease or not.
 
         A driver that still lives finds that it has another holder, and ends the run.
         """
-        return self._end_for_driver(key, lambda session: not session.over)
+        return self._end_for_driver(key, lambda one: not one.over and one.turn == turn)
 
     def _end_for_driver(self, key: str, due: Callable[[Session], bool]) -> Session:
         def work(tx: Transaction) -> Session:

@@ -48,14 +48,23 @@ class Claims:
         """As `next`, of what asks to end something."""
         return self._first({"ready": True, "stop": True}, "notBefore")
 
-    def _first(self, equal: Mapping[str, Any], order: str) -> WorkItem | None:
-        query = Query(
+    def due(self, *, at_most: int) -> int:
+        """How many items a worker could take now; it need not look at more than so many."""
+        found = self._store.query(self._query({"held": True}, "leaseUntil", limit=at_most))
+        found += self._store.query(self._query({"ready": True}, "notBefore", limit=at_most))
+        return min(at_most, len(found))
+
+    def _query(self, equal: Mapping[str, Any], order: str, *, limit: int = PAGE) -> Query:
+        return Query(
             collection=COLLECTION.name,
             equal=equal,
             order=order,
             below=self._clock() + _NOW,
-            limit=PAGE,
+            limit=limit,
         )
+
+    def _first(self, equal: Mapping[str, Any], order: str) -> WorkItem | None:
+        query = self._query(equal, order)
         looks = 0
         while found := self._store.query(query):
             for document in found:
@@ -151,25 +160,30 @@ class Claims:
             item, lambda held, now: held.moved(State.PRODUCED, now=now, outcome=outcome)
         )
 
-    def published(
-        self, item: WorkItem, publication: Mapping[str, Any], *, pull: int | None = None
-    ) -> WorkItem:
-        """To `published`; what is asked on this pull request is of its conversation from now on."""
+    def published(self, item: WorkItem, publication: Mapping[str, Any]) -> WorkItem:
+        """To `published`; what is asked on the pull request is of its conversation from now on.
+
+        Of the publication this reads `number`, `branch` and `base`.
+        """
 
         def work(tx: Transaction) -> WorkItem:
             held = stored.held(tx, item)
             now = self._clock()
             published = held.moved(State.PUBLISHED, now=now, publication=publication)
-            if pull is not None and held.conversation is not None:
-                self._take_in(tx, pull, held.conversation, now)
+            if publication.get("number") is not None and held.conversation is not None:
+                self._take_in(tx, publication, held.conversation, now)
             tx.write(Put(published.path, published.to_data()))
             return published
 
         return self._store.transact(work)
 
-    def _take_in(self, tx: Transaction, pull: int, key: str, now: datetime) -> None:
+    def _take_in(
+        self, tx: Transaction, publication: Mapping[str, Any], key: str, now: datetime
+    ) -> None:
         """What was asked there so early that nobody knew it is ours, waits here now."""
-        talk, alias = replace(stored.talk(tx, key), pull=pull), sibling(key, pull)
+        pull = publication["number"]
+        talk, alias = stored.talk(tx, key), sibling(key, pull)
+        talk = replace(talk, pull=pull, branch=publication["branch"], base=publication["base"])
         if alias == key:
             tx.write(Put(talk.path, talk.to_data(now)))
             return

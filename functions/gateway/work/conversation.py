@@ -24,7 +24,7 @@ COLLECTION = Collection(name="conversations", expires=True, unindexed=("waiting"
 class Conversation:
     """The record. `served`: something that was asked here was answered, or is being.
 
-    `pull`: the pull request into which its branch was published.
+    `pull`: the pull request of its branch, `base`: the commit that the branch began at.
     """
 
     key: str
@@ -35,6 +35,7 @@ class Conversation:
     branch: str | None = None
     comment: int | None = None
     pull: int | None = None
+    base: str | None = None
     alias: str | None = None
 
     @property
@@ -73,6 +74,7 @@ class Conversation:
             "branch": self.branch,
             "comment": self.comment,
             "pull": self.pull,
+            "base": self.base,
             "alias": self.alias,
             "expireAt": now + RETENTION,
         }
@@ -89,6 +91,7 @@ class Conversation:
             branch=data["branch"],
             comment=data["comment"],
             pull=data["pull"],
+            base=data["base"],
             alias=data["alias"],
         )
 

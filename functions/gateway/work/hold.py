@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -81,19 +81,19 @@ class Hold:
         """As `Claims.produced`."""
         self.item = self._claims.produced(self.item, outcome)
 
-    def published(self, publication: Mapping[str, Any], *, pull: int | None = None) -> None:
+    def published(self, publication: Mapping[str, Any]) -> None:
         """As `Claims.published`."""
-        self.item = self._claims.published(self.item, publication, pull=pull)
+        self.item = self._claims.published(self.item, publication)
 
     def finish(self, state: State, *, outcome: Mapping[str, Any] | None = None) -> None:
         """As `Claims.finish`."""
-        self._left.set()
         self._claims.finish(self.item, state, outcome=outcome)
+        self._left.set()
 
     def set_aside(self, until: datetime, *, counts: bool, told_waiting: bool = False) -> None:
         """As `Claims.set_aside`."""
-        self._left.set()
         self._claims.set_aside(self.item, until=until, counts=counts, told_waiting=told_waiting)
+        self._left.set()
 
     # --- being stopped -----------------------------------------------------------------------
 
@@ -111,6 +111,17 @@ class Hold:
             if self._driven is not None:
                 self._driven.stop(self._interruption)
 
+    def check(self) -> None:
+        """Raise what it was interrupted for, if it was."""
+        with self._lock:
+            if self._interruption is not None:
+                raise self._interruption
+
+    @property
+    def left(self) -> bool:
+        """Whether it was finished or given back: it is somebody else's now."""
+        return self._left.is_set()
+
     @property
     def interrupted(self) -> bool:
         """Whether somebody wants it to be left where it is."""
@@ -124,9 +135,8 @@ class Hold:
             try:
                 self._claims.renew(self.item)
             except StaleWorkError:
-                if not self._left.is_set():
-                    log.warning("work was taken over", work=self.item.key)
-                    self.interrupt(_taken_over())
+                # Or finished, by our own thread, this very moment; then there is nothing to stop.
+                self.interrupt(_taken_over())
                 return
             except StoreUnavailableError as error:
                 # It may still be ours; what we write is refused if it is not.
@@ -136,19 +146,3 @@ class Hold:
 
 def _taken_over() -> ClaudeRunError:
     return StoppedError("Another worker has taken this over.", code=Code.INTERRUPTED)
-
-
-def later(now: datetime, attempts: int) -> datetime:
-    """When to try again what failed so many times."""
-    return now + _BACKOFF[min(attempts, len(_BACKOFF)) - 1]
-
-
-# What fails for a moment, for an hour, for a night: then it is given up.
-_BACKOFF = (
-    timedelta(seconds=30),
-    timedelta(minutes=3),
-    timedelta(minutes=20),
-    timedelta(hours=2),
-    timedelta(hours=8),
-)
-MAX_ATTEMPTS = len(_BACKOFF) + 1

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from claude_run.errors import ClaudeRunError, Code
@@ -28,7 +28,7 @@ class Outcome:
     code: Code | None = None
     message: str = ""
     result: str = ""
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     turns: int | None = None
     seconds: int = 0
     denied: tuple[str, ...] = ()

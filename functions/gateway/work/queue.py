@@ -53,6 +53,8 @@ class Queue:
 
         def work(tx: Transaction) -> Accepted:
             now = self._clock()
+            # First what all have in common that come for one issue: threads take turns by it.
+            talk = stored.resolved(tx, asked.conversation)
             known = tx.get(deliveries.path_of(delivery))
             found = stored.item(tx, asked.key)
             brought = Delivery.of(delivery, asked, now=now)
@@ -63,7 +65,6 @@ class Queue:
                 return Accepted.DUPLICATE if found.over else Accepted.UNFINISHED
             if known is not None and known.data["work"] == asked.key:
                 return Accepted.DUPLICATE  # the work was done so long ago that it is forgotten
-            talk = stored.resolved(tx, asked.conversation)
             if asked.unless_served and talk.served:
                 tx.write(webhook_write())
                 return Accepted.NOT_NEEDED
@@ -88,7 +89,7 @@ class Queue:
             first = stored.item(tx, known.data["work"]) if known else None
             if first is None or first.asked is None or first.conversation is None:
                 raise CallerError("There is no such delivery.", code=Code.NOT_FOUND)
-            newest = stored.item(tx, _again(first)) if first.replay else first
+            newest = stored.item(tx, newest_key(first)) if first.replay else first
             if newest is not None and not newest.over:
                 return newest
             now = self._clock()
@@ -96,8 +97,8 @@ class Queue:
             asked = replace(Asked.from_data(first.asked), unless_served=False)
             fresh = replace(
                 _item_of(asked, delivery=delivery, now=now),
-                key=_again(counted),
-                replays=_again(first),
+                key=newest_key(counted),
+                replays=newest_key(first),
             )
             item, talk = _placed(fresh, stored.resolved(tx, first.conversation))
             if item.over:
@@ -112,7 +113,7 @@ class Queue:
         return self._store.transact(work)
 
 
-def _again(first: WorkItem) -> str:
+def newest_key(first: WorkItem) -> str:
     """The key of the newest item that does the first one's work."""
     return f"{first.key}.{first.replay}" if first.replay else first.key
 

@@ -1,14 +1,23 @@
-"""Work items and conversations, as a transaction finds them."""
+"""Work items and conversations, as a store or one of its transactions finds them."""
 
-from gateway.store import Transaction
+from typing import Protocol
+
+from gateway.store import Document, Transaction
 from gateway.work import conversation, record
 from gateway.work.conversation import Conversation
 from gateway.work.record import StaleWorkError, WorkItem
 
 
-def item(tx: Transaction, key: str) -> WorkItem | None:
+class Documents(Protocol):
+    """A store, or a transaction of one."""
+
+    def get(self, path: str) -> Document | None:
+        """The document, or None."""
+
+
+def item(documents: Documents, key: str) -> WorkItem | None:
     """The item, or None."""
-    found = tx.get(record.path_of(key))
+    found = documents.get(record.path_of(key))
     return None if found is None else WorkItem.from_data(key, found.data)
 
 
@@ -20,14 +29,14 @@ def held(tx: Transaction, claimed: WorkItem) -> WorkItem:
     return found
 
 
-def talk(tx: Transaction, key: str) -> Conversation:
+def talk(documents: Documents, key: str) -> Conversation:
     """The conversation of exactly this key."""
-    found = tx.get(conversation.path_of(key))
+    found = documents.get(conversation.path_of(key))
     return Conversation(key=key) if found is None else Conversation.from_data(key, found.data)
 
 
-def resolved(tx: Transaction, key: str) -> Conversation:
+def resolved(documents: Documents, key: str) -> Conversation:
     """The conversation of this key, or the one that it is an alias of."""
-    found = talk(tx, key)
+    found = talk(documents, key)
     # An alias is of a conversation that is none.
-    return found if found.alias is None else talk(tx, found.alias)
+    return found if found.alias is None else talk(documents, found.alias)
