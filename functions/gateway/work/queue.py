@@ -72,7 +72,9 @@ class Queue:
             fresh = _item_of(asked, delivery=delivery, now=now)
             if found is not None:
                 found = replace(found, replay=found.replay + 1)
-                fresh = replace(fresh, key=newest_key(found), replays=newest and newest.key)
+                fresh = replace(
+                    fresh, key=newest_key(found), replays=newest.key if newest else None
+                )
                 tx.write(Put(found.path, found.to_data()))
             item, talk = _placed(fresh, talk)
             tx.write(
