@@ -17,8 +17,10 @@ from gateway.store import (
     StoreUnavailableError,
     Transaction,
     open_store,
-    sqlite,
+    sqlite_file,
+    sqlite_pool,
 )
+from gateway.store.groups import Job
 from store_contract import COLLECTIONS
 
 BOUND: ContextVar[int] = ContextVar("bound")
@@ -152,32 +154,24 @@ def test_a_work_is_its_own_callers(crowd: Crowd) -> None:
     assert [crowd.outcomes[number] for number in range(5)] == list(range(5))
 
 
-def test_nobody_waits_for_ever_for_another_process(
-    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_waits_for_ever_for_another_process(crowd: Crowd) -> None:
     """Of those who come together each has its own time; who has some left goes on."""
-    other = sqlite3.connect(crowd.path, isolation_level=None, check_same_thread=False)
+    ours = sqlite_file.connect(crowd.path, seconds=1)
+    other = sqlite3.connect(crowd.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    monkeypatch.setattr(sqlite, "TRANSACT_SECONDS", 0.5)
-    outcomes: dict[str, object] = {}
-
-    def run(name: str) -> None:
-        try:
-            outcomes[name] = crowd.store.transact(creating(name))
-        except StoreUnavailableError as error:
-            outcomes[name] = error
-
-    first = threading.Thread(target=run, args=("first",))
-    first.start()
-    groups = crowd.store._pool._state.groups  # type: ignore[attr-defined]
-    while not groups._is_busy:
-        time.sleep(0.001)
-    monkeypatch.setattr(sqlite, "TRANSACT_SECONDS", 20.0)
-    second = threading.Thread(target=run, args=("second",))
-    second.start()
-    first.join(10)
-    assert isinstance(outcomes["first"], StoreUnavailableError)
+    now = time.monotonic()
+    hurried, patient = Job(lambda _: None, now + 0.2), Job(lambda _: None, now + 60)
+    left: list[object] = []
+    thread = threading.Thread(
+        target=lambda: left.extend(sqlite_pool._begun(ours, [patient, hurried]))
+    )
+    thread.start()
+    while hurried.error is None and time.monotonic() < now + 20:
+        time.sleep(0.01)
     other.execute("ROLLBACK")
+    thread.join(20)
+    assert left == [patient]
+    assert patient.error is None
+    assert isinstance(hurried.error, sqlite3.OperationalError)
+    ours.close()
     other.close()
-    second.join(10)
-    assert outcomes["second"] == "second"

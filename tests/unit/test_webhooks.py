@@ -436,10 +436,53 @@ def test_a_body_that_grows_too_large(function: Function, monkeypatch: pytest.Mon
         WEBHOOKS,
         input_stream=stream,
         headers=gh.headers("issues", b""),
-        environ_overrides={"wsgi.input_terminated": True},
+        environ_overrides={
+            "wsgi.input_terminated": True,
+            "CONTENT_LENGTH": "",
+            "HTTP_TRANSFER_ENCODING": "chunked",
+        },
     )
     assert answer.status_code == 413
     assert stream.tell() < 250_000
+
+
+def test_few_large_bodies_at_once(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to sign what fills our memory: the third of them comes again later."""
+    monkeypatch.setattr(webhooks, "LARGE_BYTES", 1_000)
+    together, may_end = threading.Barrier(webhooks.MAX_LARGE + 1), threading.Event()
+
+    class Slow(io.BytesIO):
+        def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - as in typeshed
+            if not self.tell():
+                together.wait(20)
+                may_end.wait(20)
+            return super().readinto(buffer)
+
+    application = function.client.application
+
+    def send(number: int) -> int:
+        data = gh.encoded(gh.opened(number))
+        return (
+            application.test_client()
+            .post(
+                WEBHOOKS,
+                input_stream=Slow(data),
+                headers=gh.headers("issues", data),
+                environ_overrides={"CONTENT_LENGTH": str(len(data))},
+            )
+            .status_code
+        )
+
+    with ThreadPoolExecutor(webhooks.MAX_LARGE) as pool:
+        sent = [pool.submit(send, number) for number in range(1, webhooks.MAX_LARGE + 1)]
+        together.wait(20)
+        answer = function.send("issues", gh.opened(9))
+        assert (answer.status_code, answer.get_json()["error"]) == (503, "UNAVAILABLE")
+        assert int(answer.headers["Retry-After"]) > 0
+        assert function.told("ping", gh.PING) == "ignored"
+        may_end.set()
+        assert [one.result(20) for one in sent] == [200] * webhooks.MAX_LARGE
+    assert function.told("issues", gh.opened(9)) == "accepted"
 
 
 def test_a_body_that_ends_too_early(function: Function) -> None:
