@@ -14,6 +14,7 @@ from gateway.http.targets import Target, open_target, read_settings
 from gateway.instance import Instance
 from gateway.service import Gateway
 from gateway.store import StoreUnavailableError
+from gateway.work.starter import Starter
 
 # Nobody listens on port 1: the runner cannot be reached.
 NO_RUNNER = "http://127.0.0.1:1"
@@ -32,11 +33,16 @@ def open_app(folder: Path, **environ: str) -> Iterator[tuple[FlaskClient, Gatewa
 
 @contextmanager
 def open_function(
-    target: Target, folder: Path, **environ: str
+    target: Target, folder: Path, *, starter: Starter | None = None, **environ: str
 ) -> Iterator[tuple[FlaskClient, Instance]]:
-    """The same of any of the functions."""
-    known = {"STORE_URL": f"sqlite://{folder}/gateway.db", "VAULT_URL": f"file://{folder}/vault"}
+    """The same of any of the functions. Workers are started by `starter`, else by none."""
+    known = {
+        "STORE_URL": f"sqlite://{folder}/gateway.db",
+        "VAULT_URL": f"file://{folder}/vault",
+        "WORKER_JOB": NO_JOB,
+    }
     instance = open_target(target, read_settings(target, known | environ, loopback=True))
+    instance.starter = starter or instance.starter
     try:
         with create_app(instance, target).test_client() as client:
             yield client, instance

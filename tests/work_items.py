@@ -38,11 +38,15 @@ ASKED = Asked(
 COMMENT = replace(ASKED, source="comment:1", trigger=Trigger.MENTIONED, text="@claude and this")
 
 
+def all_items(store: Store) -> list[WorkItem]:
+    """All items."""
+    found = store.query(Query(collection="work", limit=500))
+    return [WorkItem.from_data(one.id, one.data) for one in found]
+
+
 def items(store: Store) -> dict[str, WorkItem]:
     """All items, by their source."""
-    found = store.query(Query(collection="work", limit=500))
-    all_items = [WorkItem.from_data(one.id, one.data) for one in found]
-    return {(item.asked or {})["source"]: item for item in all_items}
+    return {(item.asked or {})["source"]: item for item in all_items(store)}
 
 
 def conversation(store: Store, key: str = "7-5") -> Conversation:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -41,6 +42,7 @@ def timing_fields(timing: Timing, milliseconds: int) -> dict[str, int]:
     return {f"{timing}_le_{bound}": 1, f"{timing}_ms": milliseconds}
 
 
+@cache
 def route_field(route: str) -> str:
     """The counter of a route: its other characters as `_` and two hexadecimal digits a byte."""
     parts = (

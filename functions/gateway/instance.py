@@ -24,8 +24,8 @@ class Instance:
 
     def drain(self) -> None:
         """Leave nothing undone; on SIGTERM."""
-        self.starter.close()
         self.metrics.close()
+        self.starter.close()
 
 
 def utc_now() -> datetime:

@@ -62,10 +62,14 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What is told to GitHub, and seen by the App's owner in its list of deliveries."""
+    """What is told to GitHub, and seen by the App's owner in its list of deliveries.
+
+    `is_counted`: in the commit of its work, with all that the queue has looked at.
+    """
 
     status: Status
     reason: str | None = None
+    is_counted: bool = False
 
 
 class Intake:
@@ -78,7 +82,7 @@ class Intake:
         queue: Queue,
         apps: Apps,
         counters: Metrics,
-        starter: Starter | None,
+        starter: Starter,
         clock: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -93,8 +97,7 @@ class Intake:
     def take(self, payload: Payload | Unused, *, delivery: str) -> Receipt:
         """What became of it; `StoreUnavailableError`: nothing, it has to come again."""
         receipt = self._taken(payload, delivery)
-        if receipt.status is Status.IGNORED:
-            self._counters.webhook(self._clock())
+        self._counters.webhook(self._clock(), is_counted=receipt.is_counted)
         return receipt
 
     def _taken(self, payload: Payload | Unused, delivery: str) -> Receipt:
@@ -115,27 +118,17 @@ class Intake:
         if isinstance(asked, Ignored):
             return Receipt(status=Status.IGNORED, reason=asked.reason)
         accepted = self._queue.accept(asked, delivery=delivery)
-        log.info(
-            "delivery",
-            outcome=accepted.value,
-            work=asked.key,
-            repository=asked.repository.name,
-            issue=asked.issue,
-            trigger=asked.trigger.value,
-        )
         if accepted.needs_worker:
             self._start()
         match accepted:
             case Accepted.NEW:
-                return Receipt(status=Status.ACCEPTED)
+                return Receipt(status=Status.ACCEPTED, is_counted=True)
             case Accepted.NOT_NEEDED:
-                return Receipt(status=Status.IGNORED, reason=NOT_NEEDED)
+                return Receipt(status=Status.IGNORED, reason=NOT_NEEDED, is_counted=True)
             case _:
-                return Receipt(status=Status.DUPLICATE)
+                return Receipt(status=Status.DUPLICATE, is_counted=True)
 
     def _start(self) -> None:
-        if self._starter is None:
-            return
         try:
             self._starter.start()
         except ClaudeRunError as error:
@@ -153,7 +146,7 @@ class Intake:
                 _names(told) if told is not None else None,
                 is_suspended=payload.installation.suspended_at is not None,
             )
-        return self._kept()
+        return Receipt(status=Status.ACCEPTED)
 
     def _repositories_changed(self, payload: RepositoriesChanged) -> Receipt:
         self._apps.repositories_changed(
@@ -161,10 +154,6 @@ class Intake:
             added=_names(payload.repositories_added),
             removed=_names(payload.repositories_removed),
         )
-        return self._kept()
-
-    def _kept(self) -> Receipt:
-        self._counters.webhook(self._clock())
         return Receipt(status=Status.ACCEPTED)
 
 

@@ -238,8 +238,7 @@ class Gateway(Instance):
         deadline = self.clock() + timedelta(seconds=DRAIN_SECONDS)
         for _, thread in running:
             thread.join(max(0.0, (deadline - self.clock()).total_seconds()))
-        self.metrics.close()
-        workers.join()
+        Instance.drain(self)
 
 
 def _shutting_down() -> ClaudeRunError:

@@ -15,6 +15,7 @@ from gateway.cloud_run import CloudRunService
 from gateway.github.policy_settings import PolicySettings
 from gateway.github.settings import GitHubSettings
 from gateway.github.trigger_settings import TriggerSettings
+from gateway.issues.settings import IssueSettings
 from gateway.limit_settings import LimitSettings
 from gateway.store import open_store
 from gateway.vault import open_vault
@@ -90,6 +91,7 @@ class RunSettings(CommonSettings):
     runner_service: str | None
     limits: LimitSettings
     policy: PolicySettings
+    issues: IssueSettings
 
     @classmethod
     def _fields(
@@ -104,6 +106,7 @@ class RunSettings(CommonSettings):
             "runner_service": service,
             "limits": _part(wrong, LimitSettings.from_environ, environ),
             "policy": _part(wrong, PolicySettings.from_environ, environ),
+            "issues": _part(wrong, IssueSettings.from_environ, environ),
         }
 
 

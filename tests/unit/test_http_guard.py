@@ -9,7 +9,7 @@ from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from claude_run.logs import traced
-from gateway.http.routes import HEALTH, LIST, ROUTES, template
+from gateway.http.routes import API, HEALTH, LIST, OPEN, ROUTES, template
 from gateway.limits import Limits
 from gateway_app import IAM, NoStore, open_app, token
 
@@ -85,7 +85,7 @@ def test_pages_of_other_origins_may_not(tmp_path: Path) -> None:
 def test_without_a_token_there_is_nothing(tmp_path: Path) -> None:
     """Every route but health needs a caller; also a path that is none."""
     with open_app(tmp_path, **IAM) as (client, _):
-        for path in [*ROUTES, "/nothing"]:
+        for path in [*API, "/nothing"]:
             answer = client.get(path.replace("{id}", "a"))
             if path == HEALTH:
                 # Whoever shows no token learns no more than that it lives.
@@ -94,6 +94,17 @@ def test_without_a_token_there_is_nothing(tmp_path: Path) -> None:
                 assert answer.status_code == 401
                 assert answer.headers["WWW-Authenticate"] == "Bearer"
         assert client.get(LIST, headers={"Authorization": "Bearer é.x.y"}).status_code == 401
+
+
+def test_open_paths_ask_for_no_caller(tmp_path: Path) -> None:
+    """Each has its own rule; from wherever it is asked, nothing says who calls, or how often."""
+    strange = {"Host": "evil.example", "Origin": ORIGIN}
+    with open_app(tmp_path) as (client, _):
+        for path in OPEN:
+            answer = client.get(path, headers=strange)
+            assert answer.status_code not in (401, 403)
+            assert not [name for name in answer.headers if "RateLimit" in name or "Allow-O" in name]
+            assert client.get(f"{path}/", headers=strange).status_code == 403
 
 
 def test_verified_tokens_only(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ It is taken from the body alone and kept with the work item: whatever is edited 
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any, Self
 
@@ -82,8 +82,13 @@ class Asked:
 
     def to_data(self) -> dict[str, Any]:
         """As it is stored."""
-        signs = [{**sign._asdict(), "kind": sign.kind.value} for sign in self.signs]
-        return {**asdict(self), "trigger": self.trigger.value, "signs": signs}
+        # Not `asdict`, which copies every text: this is done for each delivery.
+        return {
+            **{name: getattr(self, name) for name in _NAMES},
+            "repository": asdict(self.repository),
+            "trigger": self.trigger.value,
+            "signs": [{**sign._asdict(), "kind": sign.kind.value} for sign in self.signs],
+        }
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
@@ -98,3 +103,6 @@ class Asked:
                 ),
             }
         )
+
+
+_NAMES = tuple(field.name for field in fields(Asked))

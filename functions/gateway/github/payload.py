@@ -35,7 +35,11 @@ class Event(StrEnum):
 
 
 def _bounded(text: str) -> str:
-    if len(text) * 4 > MAX_TEXT_BYTES and len(text.encode()) > MAX_TEXT_BYTES:
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell out
+        raise ValueError("must be well-formed Unicode") from None
+    if length > MAX_TEXT_BYTES:
         raise ValueError(f"must be at most {MAX_TEXT_BYTES} bytes")
     return text
 

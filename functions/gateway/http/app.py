@@ -61,7 +61,7 @@ def _api(app: Flask, gateway: Any) -> None:  # noqa: ANN401
 def _webhooks(app: Flask, instance: Instance) -> None:
     from gateway.http import webhooks
 
-    webhooks.install(app, instance, starter=instance.starter)
+    webhooks.install(app, instance)
 
 
 # `Any`: a `Gateway` for those who serve callers. Its class imports all that the others do not.

@@ -30,7 +30,7 @@ class LazyApp:
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         """Serve a request."""
-        return self._made()(environ, start_response)
+        return (self._app or self._made())(environ, start_response)
 
     def _made(self) -> "WSGIApplication":
         with self._lock:

@@ -33,7 +33,8 @@ class Watch:
         # Threads are used again: what the last request has bound is not ours.
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=g.request_id)
-        tracing.enter(tracing.from_headers(request.headers.items()))
+        told = ((name, request.headers.get(name, "")) for name in tracing.HEADERS)
+        tracing.enter(tracing.from_headers(told))
         if request.path != HEALTH:
             g.span = spans.span("gateway.request", serves=True, request_id=g.request_id)
             g.span.enter()

@@ -15,7 +15,6 @@ from gateway.instance import Instance
 from gateway.intake import Intake
 from gateway.setup.record import Apps
 from gateway.work.queue import Queue
-from gateway.work.starter import Starter
 
 # GitHub's own bound.
 MAX_BODY_BYTES = 25 * 1024 * 1024
@@ -28,15 +27,15 @@ _DELIVERY_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _EVENT_NAME = re.compile(r"[a-z0-9_]{1,64}")
 
 
-def install(app: Flask, instance: Instance, *, starter: Starter | None = None) -> None:
-    """Add the route. Without a starter the sweep alone starts workers."""
+def install(app: Flask, instance: Instance) -> None:
+    """Add the route."""
     settings, store, clock = instance.settings, instance.store, instance.clock
     intake = Intake(
         settings=settings.triggers,
         queue=Queue(store=store, clock=clock),
         apps=Apps(store, clock, app_id=settings.github.app_id),
         counters=instance.metrics,
-        starter=starter,
+        starter=instance.starter,
         clock=clock,
     )
 

@@ -78,16 +78,18 @@ class SqliteStore:
         """All of this or nothing."""
         batch = Batch(self._schema)
         batch.add(writes)
-        with self._pool.writing(WRITE_SECONDS) as connection:
-            self._apply(connection, batch.writes)
+        self._pool.write(lambda connection: self._apply(connection, batch.writes), WRITE_SECONDS)
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
         """What `work` returns, once its writes are stored. Here it is called once."""
-        with self._pool.writing(TRANSACT_SECONDS) as connection:
+
+        def done(connection: sqlite3.Connection) -> T:
             transaction = Transaction(self._schema, _Reader(connection, self._schema, self._now()))
             result = work(transaction)
             self._apply(connection, transaction.writes)
-        return result
+            return result
+
+        return self._pool.write(done, TRANSACT_SECONDS)
 
     def close(self) -> None:
         """Close every connection that is not in use."""

@@ -57,6 +57,10 @@ class Admission(Protocol):
     def comment_only(self) -> bool:
         """Whether nothing may be published."""
 
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the item keeps of it, for the receipt."""
+
 
 class Progress(Protocol):
     """The progress comment of a run."""

@@ -171,6 +171,7 @@ class IssueSteps:
             options=options,
             branch=talk.branch or branch_name(asked),
             facts={
+                **admission.facts,
                 "turn": session.turn + 1 if session else 1,
                 "before": (session.usage if session else Usage()).to_json(),
                 "target": admission.base,

@@ -6,6 +6,7 @@ from gateway.github.policy import Policy
 from gateway.github.publication import Publisher
 from gateway.instance import utc_now
 from gateway.issues.desk import Desk
+from gateway.limit_settings import MICROS
 from gateway.opening import COLLECTIONS
 from gateway.quota import Quota
 from gateway.sessions.registry import Registry
@@ -26,10 +27,11 @@ def open_worker(settings: RunSettings) -> Worker:
     clock = utc_now
     store = open_store(settings.store_url, collections=COLLECTIONS, clock=clock)
     vault = open_vault(settings.vault_url)
+    quota = Quota(settings.limits)
     claims = Claims(store=store, clock=clock)
     access = GitHubApp(settings.github, store, vault, clock).access()
     turns = Turns(
-        registry=Registry(store=store, quota=Quota(settings.limits), clock=clock),
+        registry=Registry(store=store, quota=quota, clock=clock),
         store=store,
         vault=vault,
         client=Client(settings.runner_url),
@@ -39,7 +41,13 @@ def open_worker(settings: RunSettings) -> Worker:
         store=store,
         claims=claims,
         turns=turns,
-        desk=Desk(access=access, settings=settings.issues, clock=clock),
+        desk=Desk(
+            access=access,
+            settings=settings.issues,
+            triggers=settings.triggers,
+            budget_usd=settings.limits.run_micros / MICROS,
+            runs=lambda: quota.status(store, now=clock()).running,
+        ),
         tokens=access,
         pulls=GitHubPulls(access),
         publisher=Publisher(access=access, policy=Policy(settings.policy)),

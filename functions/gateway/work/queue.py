@@ -10,7 +10,7 @@ from enum import Enum
 
 from claude_run.errors import CallerError, Code
 from gateway.github.asked import Asked
-from gateway.metrics import webhook_writes
+from gateway.metrics import webhook_write
 from gateway.store import Create, Put, Store, Transaction
 from gateway.work import delivery as deliveries
 from gateway.work import stored
@@ -53,26 +53,27 @@ class Queue:
 
         def work(tx: Transaction) -> Accepted:
             now = self._clock()
+            # First what all have in common that come for one issue: threads take turns by it.
+            talk = stored.resolved(tx, asked.conversation)
             known = tx.get(deliveries.path_of(delivery))
             found = stored.item(tx, asked.key)
             brought = Delivery.of(delivery, asked, now=now)
             arrival = [] if known else [Create(deliveries.path_of(delivery), brought.to_data())]
             if found is not None:
                 if arrival:
-                    tx.write(*arrival, *webhook_writes(now))
+                    tx.write(*arrival, webhook_write())
                 return Accepted.DUPLICATE if found.over else Accepted.UNFINISHED
             if known is not None and known.data["work"] == asked.key:
                 return Accepted.DUPLICATE  # the work was done so long ago that it is forgotten
-            talk = stored.resolved(tx, asked.conversation)
             if asked.unless_served and talk.served:
-                tx.write(*webhook_writes(now))
+                tx.write(webhook_write())
                 return Accepted.NOT_NEEDED
             item, talk = _placed(_item_of(asked, delivery=delivery, now=now), talk)
             tx.write(
                 *arrival,
                 Create(item.path, item.to_data()),
                 Put(talk.path, talk.to_data(now)),
-                *webhook_writes(now),
+                webhook_write(),
             )
             return Accepted.NEW
 
