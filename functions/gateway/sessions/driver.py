@@ -165,11 +165,14 @@ class Driver:
         )
         work.start(name=f"pull-{self.turn.claim.session.key}")
         failure = self._follow(received, self._asked_to_stop)
-        if failure is not None or work.proposal is None:
-            return failure, None
         told = work.proposal
+        if told is None or told.url is None:
+            # Whoever ended the turn has ended this with it.
+            failure = failure or self._asked_to_stop()
+        if told is None or (failure is not None and told.url is None):
+            return failure, None
         self._add([events.status(told.message, code=told.code, pr_url=told.url)])
-        return None, told.url
+        return failure, told.url
 
     def _follow(
         self,
