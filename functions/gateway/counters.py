@@ -131,10 +131,14 @@ class Counts:
             "deploymentStartTime": _shown(started_at),
             "uptime": round((now - started_at).total_seconds() * 1000) if started_at else 0,
             "version": version,
-            "webhookStats": {
-                "totalWebhooks": self.webhooks,
-                "lastWebhookAt": _shown(self.last_webhook_at),
-            },
+            "webhookStats": self.webhook_stats(),
+        }
+
+    def webhook_stats(self) -> dict[str, Any]:
+        """The `webhookStats` of `GET /metrics`, and part of what health says of GitHub."""
+        return {
+            "totalWebhooks": self.webhooks,
+            "lastWebhookAt": _shown(self.last_webhook_at),
         }
 
     def health_part(self, *, active: int) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from gateway.requests import STORED_KEY_UPSTREAM
 from gateway.runner import Runner
 from gateway.sessions.record import LEASE, Usage
 from gateway.sessions.translate import Translator
+from gateway.setup.claude_key import ANTHROPIC_KEY
 from gateway.store import Store, StoreUnavailableError, Transaction
 from gateway.vault import Vault
 
@@ -42,7 +43,6 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-ANTHROPIC_KEY = "anthropic-api-key"
 # Functions cap a streaming answer at 10 MB.
 MAX_ANSWER_BYTES = 8_000_000
 RENEW_SECONDS = 8.0

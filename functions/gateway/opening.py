@@ -17,6 +17,8 @@ from gateway.service import Gateway
 from gateway.sessions import blobs, log, record
 from gateway.sessions.registry import Registry
 from gateway.settings import Settings
+from gateway.setup.facts import Facts
+from gateway.setup.states import STATES
 from gateway.store import Collection
 from gateway.work import conversation, delivery
 from gateway.work import record as work
@@ -37,6 +39,7 @@ COLLECTIONS: tuple[Collection, ...] = (
     quota.COLLECTION,
     metrics.COLLECTION,
     deployment.COLLECTION,
+    STATES,
     delivery.COLLECTION,
     work.COLLECTION,
     conversation.COLLECTION,
@@ -54,6 +57,7 @@ def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
     github = GitHubApp(settings.github, store, vault, clock)
     registry = Registry(store=store, quota=accounts, clock=clock)
     service = settings.runner_service
+    facts = Facts(store=store, vault=vault, settings=settings.github, clock=clock)
     runner = Runner(
         settings.runner_url, service=CloudRunService.parse(service) if service else None
     )
@@ -69,7 +73,7 @@ def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
         runner=runner,
         health=Health(
             store=store,
-            vault=vault,
+            facts=facts,
             runner=runner,
             quota=accounts,
             deployment=Deployment(store, clock),
@@ -88,6 +92,7 @@ def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
             starter=own.starter,
             ask=github.ask_for_failed_deliveries,
         ),
+        facts=facts,
         forwarder=Forwarder(
             store=store,
             vault=vault,

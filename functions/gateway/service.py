@@ -28,6 +28,7 @@ from gateway.sessions.reader import LogReader
 from gateway.sessions.record import ISSUES, LEASE, Session, Status, key_of
 from gateway.sessions.registry import Claim, Registry
 from gateway.settings import Settings
+from gateway.setup.facts import Facts
 from gateway.work.deliveries import Deliveries
 from gateway.work.leaving import Detached, check_detached
 from gateway.work.sweep import Sweep
@@ -55,6 +56,7 @@ class Gateway(Instance):
     deliveries: Deliveries
     github: GitHubApp
     sweep: Sweep
+    facts: Facts
     feeds: Feeds = field(default_factory=Feeds)
     _drivers: dict[str, tuple[Driver, threading.Thread]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

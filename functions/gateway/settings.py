@@ -17,6 +17,7 @@ from gateway.github.settings import GitHubSettings
 from gateway.github.trigger_settings import TriggerSettings
 from gateway.issues.settings import IssueSettings
 from gateway.limit_settings import LimitSettings
+from gateway.setup.settings import SetupSettings
 from gateway.store import open_store
 from gateway.vault import open_vault
 from gateway.work.jobs import JobStarter
@@ -45,6 +46,7 @@ class CommonSettings:
     vault_url: str
     allowed_origins: frozenset[str]
     github: GitHubSettings
+    setup: SetupSettings
     triggers: TriggerSettings
     worker_job: str | None
 
@@ -75,6 +77,7 @@ class CommonSettings:
             "vault_url": _url(environ, "VAULT_URL", wrong),
             "allowed_origins": _origins(environ.get("ALLOWED_ORIGINS", ""), wrong),
             "github": _part(wrong, GitHubSettings.from_environ, environ),
+            "setup": _part(wrong, SetupSettings.from_environ, environ),
             "triggers": _part(wrong, TriggerSettings.from_environ, environ),
             "worker_job": _worker_job(environ, wrong),
         }
@@ -134,6 +137,15 @@ class Settings(RunSettings):
             "scheduler_account": _account(environ, "SCHEDULER_ACCOUNT", wrong),
             "caller_repositories": _repositories(environ.get("CALLER_REPOSITORIES", ""), wrong),
         }
+
+
+def vault_url(environ: Mapping[str, str]) -> str:
+    """Where the vault is, for who needs nothing else; `ConfigurationError`."""
+    wrong: list[str] = []
+    url = _url(environ, "VAULT_URL", wrong)
+    if wrong:
+        raise ConfigurationError("; ".join(wrong), details={"settings": wrong})
+    return url
 
 
 def _on_cloud(environ: Mapping[str, str]) -> bool:

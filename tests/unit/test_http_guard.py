@@ -83,7 +83,7 @@ def test_pages_of_other_origins_may_not(tmp_path: Path) -> None:
 
 
 def test_without_a_token_there_is_nothing(tmp_path: Path) -> None:
-    """Every route but health needs a caller; also a path that is none."""
+    """Every route of callers but health needs one; also a path that is none."""
     with open_app(tmp_path, **IAM) as (client, _):
         for path in [*API, "/nothing"]:
             answer = client.get(path.replace("{id}", "a"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from claude_run.errors import CallerError, Code
 from gateway import deployment
 from gateway.setup import record
 from gateway.setup.record import (
@@ -128,12 +129,15 @@ def test_deliveries_of_another_app_are_not_ours(apps: Apps) -> None:
 
 
 def test_a_new_app_takes_the_place_of_the_old(apps: Apps) -> None:
-    """With none of its installations; the same App again keeps them."""
+    """With none of its installations, and where that was asked for; the same App keeps them."""
     apps.installed(REF, ONE)
     apps.store(replace(APP, slug="renamed"))
     assert known(apps).slug == "renamed"
     assert known(apps).repository_count == 1
-    apps.store(replace(APP, app_id="8"))
+    with pytest.raises(CallerError) as caught:
+        apps.store(replace(APP, app_id="8"), replaces="6")
+    assert (caught.value.code, known(apps).app_id) == (Code.CONFLICT, "7")
+    apps.store(replace(APP, app_id="8"), replaces="7")
     assert known(apps) == replace(APP, app_id="8")
 
 

@@ -12,6 +12,7 @@ from claude_run.cli.machine import missing_parts, show_failure, which_model
 from claude_run.cli.plain import plain
 from claude_run.cli.style import style_for
 from claude_run.local.services import services
+from claude_run.local.setup_code import setup_code
 from claude_run.local.stack import Interrupted, Stack, StackError
 
 DEFAULT_PORT = "8080"
@@ -26,6 +27,10 @@ Try it from another terminal:
 
   curl -N {gateway}/run -H 'Content-Type: application/json' -d '{{"prompt": "Say hello"}}'
   {ourselves} run --base-url {gateway} "Say hello"
+
+Set up the Claude key and a GitHub App in a browser, with the setup code {code}:
+
+  {gateway}/gh-setup
 
 Ctrl-C ends everything.
 
@@ -65,6 +70,7 @@ def _stay(streams: Streams, port: int) -> int:
                 addresses="\n".join(rows),
                 gateway=stack.addresses["gateway"],
                 ourselves=shlex.quote(sys.argv[0]),
+                code=setup_code(streams.environ, _folder(streams.environ)),
             )
             with writing:
                 streams.out.write(text)

@@ -1,5 +1,6 @@
 """The App's credentials: their names in the vault, and what stands in for them."""
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +18,10 @@ class StoredApp(Protocol):
     @property
     def app_id(self) -> str:
         """The App's number."""
+
+    @property
+    def key_digest(self) -> str:
+        """Of its private key, as `digest` tells it; empty where nobody has noted it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +45,23 @@ def webhook_secrets(settings: GitHubSettings, vault: Vault) -> tuple[bytes, ...]
 def app_key(settings: GitHubSettings, vault: Vault, setup: StoredApp | None) -> AppKey | None:
     """The App's key, or None where half of it or all is missing."""
     app_id = settings.app_id or (setup.app_id if setup is not None else None)
-    private_key = settings.private_key or vault.get(PRIVATE_KEY)
+    private_key = settings.private_key or _stored_key(vault, setup)
     if app_id is None or private_key is None:
         return None
     return AppKey(app_id=app_id, private_key=private_key)
+
+
+def digest(private_key: str) -> str:
+    """What tells one private key from another, and nothing of either."""
+    return hashlib.sha256(private_key.encode()).hexdigest()
+
+
+def _stored_key(vault: Vault, setup: StoredApp | None) -> str | None:
+    """The App's own of those in the vault, else the newest.
+
+    While one App takes another's place the new key is there before the new App is known, and
+    stays there alone where the set-up crashes in between.
+    """
+    found = vault.get_all(PRIVATE_KEY)
+    own = [key for key in found if setup is not None and digest(key) == setup.key_digest]
+    return next(iter((*own, *found)), None)

@@ -58,6 +58,18 @@ def _api(app: Flask, gateway: Any) -> None:  # noqa: ANN401
     sweep.install(app, gateway)
 
 
+def _setup(app: Flask, instance: Instance) -> None:
+    from gateway.http import setup
+
+    setup.install(app, instance, receives=False)
+
+
+def _setup_beside_webhook(app: Flask, instance: Instance) -> None:
+    from gateway.http import setup
+
+    setup.install(app, instance, receives=True)
+
+
 def _webhooks(app: Flask, instance: Instance) -> None:
     from gateway.http import webhooks
 
@@ -67,7 +79,7 @@ def _webhooks(app: Flask, instance: Instance) -> None:
 # `Any`: a `Gateway` for those who serve callers. Its class imports all that the others do not.
 _INSTALLED: Mapping[Target, tuple[Callable[[Flask, Any], None], ...]] = {
     Target.WEBHOOK: (_liveness, _webhooks),
-    Target.SETUP: (_liveness,),
+    Target.SETUP: (_liveness, _setup),
     Target.API: (_callers_only, _api),
-    Target.GATEWAY: (_callers_and_others, _api, _webhooks),
+    Target.GATEWAY: (_callers_and_others, _api, _webhooks, _setup_beside_webhook),
 }

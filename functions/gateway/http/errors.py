@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import structlog
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from claude_run.errors import CallerError, ClaudeRunError, Code, ConfigurationError, error_data
@@ -47,8 +47,11 @@ def known(error: Exception) -> ClaudeRunError:
 
 
 def answer(error: ClaudeRunError, now: datetime) -> Response:
-    """An error as an HTTP answer."""
-    if request.path == RUN and request.method == "POST":
+    """An error as an HTTP answer: a page's where the request has set one (`g.error_page`)."""
+    page: Callable[[ClaudeRunError], Response] | None = g.get("error_page")
+    if page is not None:
+        response = page(error)
+    elif request.path == RUN and request.method == "POST":
         response = jsonify(error_data(error))
     else:
         moment = now.astimezone(UTC).isoformat(timespec="milliseconds")

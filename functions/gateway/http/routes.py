@@ -21,9 +21,12 @@ REPLAY = "/deliveries/{deliveryId}/replay"
 PROCESS_ISSUE = "/container/process-issue"
 SWEEP = "/internal/sweep"
 WEBHOOKS = "/webhooks/github"
+SETUP = "/gh-setup"
+SETUP_CALLBACK = "/gh-setup/callback"
+CLAUDE_SETUP = "/claude-setup"
 
 # What the functions `webhook` and `setup` serve: no token is asked for, each has a rule of its own.
-OPEN = (WEBHOOKS,)
+OPEN = (WEBHOOKS, SETUP, SETUP_CALLBACK, CLAUDE_SETUP)
 # What `api` serves to callers, described in `/openapi.json`.
 API = (
     START,

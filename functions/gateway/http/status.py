@@ -3,7 +3,6 @@
 from flask import Flask, Response, g, jsonify
 
 from claude_run import __version__
-from gateway.forwarding import ANTHROPIC_KEY
 from gateway.http import routes
 from gateway.prometheus import exposition
 from gateway.service import Gateway
@@ -40,8 +39,7 @@ def install(app: Flask, gateway: Gateway) -> None:
 
     @app.get(routes.GITHUB_STATUS)
     def github_status() -> Response:
-        has_key = gateway.vault.get(ANTHROPIC_KEY) is not None
-        return jsonify(github={"configured": False}, claude={"configured": has_key})
+        return jsonify(gateway.facts.status())
 
     @app.get(routes.CONTAINER)
     def container() -> Response:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateway.instance import Instance
     from gateway.settings import CommonSettings
+    from gateway.store import Collection
 
 
 class Target(StrEnum):
@@ -44,7 +45,15 @@ def open_target(target: Target, settings: "CommonSettings") -> "Instance":
         assert isinstance(settings, Settings)  # noqa: S101 - as `read_settings` gives it
         return open_gateway(settings, routes=ROUTES)
     from gateway.instance import open_instance
+
+    return open_instance(settings, collections=_collections(target), routes=ROUTES)
+
+
+def _collections(target: Target) -> "tuple[Collection, ...]":
+    if target is Target.SETUP:
+        from gateway.setup.collections import COLLECTIONS as OF_SETUP
+
+        return OF_SETUP
     from gateway.intake import COLLECTIONS
 
-    # The same of both: what one of them has no use for costs it nothing.
-    return open_instance(settings, collections=COLLECTIONS, routes=ROUTES)
+    return COLLECTIONS

@@ -3,10 +3,10 @@
 from typing import Any
 
 from claude_run.wire import Changes
-from gateway.forwarding import ANTHROPIC_KEY
 from gateway.requests import MessageRequest, StartRequest, to_run_options
 from gateway.sessions import blobs
 from gateway.sessions.record import Session
+from gateway.setup.claude_key import ANTHROPIC_KEY
 from gateway.store import Store
 from gateway.vault import Vault
 

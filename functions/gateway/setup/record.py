@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self
 
+from claude_run.errors import CallerError, Code
 from gateway.deployment import COLLECTION
 from gateway.store import Put, Store, Transaction
 
@@ -86,7 +87,9 @@ class AppRecord:
     """The App. `installations` stand by their number, as text.
 
     `owner`: whose App it is; of one that somebody brought along, who installed it first. `url`:
-    its page on GitHub, empty for one that was brought along. `removed`: installations that were.
+    its page on GitHub, empty for one that was brought along. `key_digest`: of the private key that
+    is its own, by which it is found in the vault while another App's is there as well. `removed`:
+    installations that were.
     """
 
     app_id: str
@@ -94,6 +97,8 @@ class AppRecord:
     owner: str
     set_up_at: datetime
     url: str = ""
+    is_organisation: bool = False
+    key_digest: str = ""
     installations: Mapping[str, InstallationRecord] = field(default_factory=dict)
     removed: tuple[int, ...] = ()
 
@@ -135,6 +140,8 @@ class AppRecord:
             "owner": self.owner,
             "setUpAt": self.set_up_at,
             "url": self.url,
+            "organisation": self.is_organisation,
+            "keyDigest": self.key_digest,
             "installations": {key: one.to_data() for key, one in self.installations.items()},
             "removed": list(self.removed),
         }
@@ -148,6 +155,8 @@ class AppRecord:
             owner=data["owner"],
             set_up_at=data["setUpAt"],
             url=data["url"],
+            is_organisation=data["organisation"],
+            key_digest=data["keyDigest"],
             installations={
                 key: InstallationRecord.from_data(key, one)
                 for key, one in data["installations"].items()
@@ -174,14 +183,19 @@ class Apps:
         found = self._store.get(PATH)
         return self._ours(AppRecord.from_data(found.data) if found else None)
 
-    def store(self, record: AppRecord) -> None:
-        """A new App in place of any other; the same one again keeps its installations."""
+    def store(self, record: AppRecord, *, replaces: str | None = None) -> None:
+        """A new App; the same one again keeps its installations.
+
+        `replaces`: the one it takes the place of. CONFLICT where there is another.
+        """
 
         def work(transaction: Transaction) -> None:
             known = _read(transaction)
             kept = record
             if known is not None and known.app_id == record.app_id:
                 kept = replace(record, installations=known.installations, removed=known.removed)
+            elif known is not None and known.app_id != replaces:
+                raise CallerError("There is another App already.", code=Code.CONFLICT)
             transaction.write(Put(PATH, kept.to_data()))
 
         self._store.transact(work)
@@ -220,6 +234,23 @@ class Apps:
             ref,
             lambda record: record.with_installation(_changed(record.known(ref), added, gone)),
         )
+
+    # --- what GitHub tells when it is asked ----------------------------------------------------
+
+    def seen(self, app_id: str, installations: Iterable[InstallationRecord]) -> None:
+        """These are all that the App has, now."""
+
+        def work(transaction: Transaction) -> None:
+            known = self._ours(_read(transaction))
+            if known is None or known.app_id != app_id:
+                return
+            changed = replace(known, installations={})
+            for one in installations:
+                changed = changed.with_installation(one)
+            if changed != known:
+                transaction.write(Put(PATH, changed.to_data()))
+
+        self._store.transact(work)
 
     def _change(self, ref: InstallationRef, change: Callable[[AppRecord], AppRecord]) -> None:
         """One change of the App that a delivery is from, unless it is from another one."""
