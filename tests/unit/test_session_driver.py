@@ -12,8 +12,8 @@ import pytest
 from claude_run.client import Client
 from doubles.light_runner import light_run
 from doubles.recording_server import Script, recording_server
-from gateway.limit_settings import LimitSettings
 from gateway.instance import utc_now
+from gateway.limit_settings import LimitSettings
 from gateway.opening import COLLECTIONS
 from gateway.quota import Quota, Wanted
 from gateway.sessions import log
