@@ -233,20 +233,6 @@ def test_a_body_that_is_no_object_is_refused(parse: Callable[[bytes], object], b
     assert field_of(lambda: parse(body)) == "body"
 
 
-@pytest.mark.parametrize("name", ["createPR", "detach"])
-def test_what_is_not_there_yet_is_refused_clearly(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """True is refused by name, false is what happens anyway; one line takes it away."""
-    for make in (start, message):
-        error = refusal(lambda make=make: make(options={name: True}))  # type: ignore[misc]
-        assert error.message == f"options.{name}: is not available in this release"
-        assert error.details["field"] == f"options.{name}"
-        assert make(options={name: False}).to_json()["options"] == {name: False}
-    monkeypatch.setattr(requests, "UNAVAILABLE_OPTIONS", ())
-    assert start(options={name: True}).to_json()["options"] == {name: True}
-
-
 # --- what the runner is told ---------------------------------------------------------------------
 
 

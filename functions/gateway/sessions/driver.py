@@ -5,10 +5,8 @@ main program. Whether anybody reads along makes no difference to it.
 """
 
 import queue
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -16,7 +14,7 @@ from typing import Any
 import structlog
 
 from claude_run import spans
-from claude_run.client import Client, RunStream
+from claude_run.client import Client
 from claude_run.errors import ClaudeRunError, Code, StoppedError, UpstreamError
 from claude_run.events import ChangesEvent, DoneEvent, RunEvent, TranscriptEvent
 from claude_run.spans import Span
@@ -27,6 +25,8 @@ from gateway.sessions.events import SessionEvent
 from gateway.sessions.joiner import Joiner
 from gateway.sessions.live import Feed, Feeds
 from gateway.sessions.log import Frame, batch_path
+from gateway.sessions.proposing import Proposal, Propose, Proposing
+from gateway.sessions.pump import Opened, Pump, Received
 from gateway.sessions.record import Continuation, StaleLeaseError, Usage
 from gateway.sessions.registry import CANCELLED, Claim, Registry
 from gateway.sessions.translate import Translator
@@ -44,10 +44,6 @@ QUEUED_EVENTS = 1_024
 # An unreachable store is tried again until our lease must have run out.
 STORE_PATIENCE_SECONDS = 25.0
 STORE_PAUSE_SECONDS = 0.5
-# How long a runner may take to remove what a turn that was just ended has left.
-CONFLICT_SECONDS = 20.0
-CONFLICT_PAUSE_SECONDS = 0.2
-JOIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +72,9 @@ class Driver:
     """One turn. `run` once, in a thread of its own; it raises nothing.
 
     `watch` is given, in that thread, the events just added to the log, the terminal one when it is
-    stored. The turn waits for it: it may neither block nor raise. `ended` is there when the turn's
-    end is stored; None: somebody else ends it.
+    stored. The turn waits for it: it may neither block nor raise. `propose` opens a pull request
+    for what a turn that succeeded has changed. `ended` is there when the turn's end is stored;
+    None: somebody else ends it.
     """
 
     turn: Turn
@@ -87,6 +84,7 @@ class Driver:
     feeds: Feeds
     clock: Callable[[], datetime]
     watch: Callable[[Sequence[SessionEvent]], None] = lambda _events: None
+    propose: Propose | None = None
     ended: Ended | None = None
     _feed: Feed = field(init=False)
     _writer: LogWriter = field(init=False)
@@ -97,10 +95,12 @@ class Driver:
     _transcript_number: int = 0
     _kept: Continuation = field(default_factory=Continuation)
     _renew_at: float = 0.0
+    _changes: Changes | None = None
 
     def __post_init__(self) -> None:
         claim = self.turn.claim
         self._feed = self.feeds.open(claim.session.key)
+        self._changes = self.turn.changes
         self._translator = Translator(turn=claim.session.turn, changes=self.turn.changes)
         self._writer = LogWriter(feed=self._feed, flush=self._flush, last_id=claim.last_event_id)
 
@@ -117,10 +117,13 @@ class Driver:
     def _run(self, span: Span) -> None:
         session = self.turn.claim.session
         try:
-            failure = self._drive()
+            failure, pull = self._drive(), None
+            self._add([*self._joiner.flush(), events.claude_end(session.turn)])
+            if failure is None and self.propose is not None:
+                failure, pull = self._proposed(self.propose)
             if failure is not None:
                 span.fail(failure.code)
-            self._conclude(failure)
+            self._conclude(failure, pull)
         except StaleLeaseError:
             span.fail(StaleLeaseError.__name__)
             log.warning("session was taken over", session=session.key)
@@ -140,23 +143,48 @@ class Driver:
             opening.insert(0, events.connected(session.session_id))
         self._add(opening)
         received: queue.Queue[Received] = queue.Queue(QUEUED_EVENTS)
-        pump = _Pump(
+        pump = Pump(
             name=f"pump-{session.key}",
             open_stream=lambda: self.client.run(self.turn.prompt, **self.turn.options),
             received=received,
         )
         try:
-            return self._follow(received)
+            return self._follow(received, self._reason_to_stop)
         finally:
             pump.close()
 
-    def _follow(self, received: "queue.Queue[Received]") -> ClaudeRunError | None:
-        """Until the stream ends or something ends it. Returns what it failed with."""
+    def _proposed(self, propose: Propose) -> tuple[ClaudeRunError | None, str | None]:
+        """What ended it early, and the pull request's URL. That there is none ends nothing."""
+        received: queue.Queue[Received] = queue.Queue(QUEUED_EVENTS)
+        work = Proposing(
+            propose,
+            changes=self._changes,
+            result=self._translator.result_text,
+            put=received.put,
+            stopped=self._asked_to_stop,
+        )
+        work.start(name=f"pull-{self.turn.claim.session.key}")
+        failure = self._follow(received, self._asked_to_stop)
+        told = work.proposal
+        if told is None or told.url is None:
+            # Whoever ended the turn has ended this with it.
+            failure = failure or self._asked_to_stop()
+        if told is None or (failure is not None and told.url is None):
+            return failure, None
+        self._add([events.status(told.message, code=told.code, pr_url=told.url)])
+        return failure, told.url
+
+    def _follow(
+        self,
+        received: "queue.Queue[Received]",
+        reason_to_stop: Callable[[], ClaudeRunError | None],
+    ) -> ClaudeRunError | None:
+        """Until all is received or something ends it. Returns what it failed with."""
         self._renew_at = time.monotonic() + RENEW_SECONDS
         look_at = time.monotonic() + CANCEL_LOOK_SECONDS
         while True:
             now = time.monotonic()
-            if (reason := self._reason_to_stop()) is not None:
+            if (reason := reason_to_stop()) is not None:
                 return reason
             if now >= self._renew_at:
                 self._renew()
@@ -173,11 +201,13 @@ class Driver:
                 continue
             if isinstance(event, ClaudeRunError):
                 return event
-            if isinstance(event, _Opened):
+            if isinstance(event, Opened):
                 self._kept = replace(self._kept, runner_session=event.session_id)
                 continue
             if isinstance(event, DoneEvent):
                 return self._outcome()
+            if isinstance(event, Proposal):
+                return None
             self._take(event)
 
     def _take(self, event: RunEvent) -> None:
@@ -185,6 +215,7 @@ class Driver:
             self._pending_transcript.append(event.part.model_dump(mode="json", by_alias=True))
             return
         if isinstance(event, ChangesEvent):
+            self._changes = event.changes
             self._keep_changes(event)
         translated = self._translator.feed(event)
         if translated:
@@ -198,11 +229,14 @@ class Driver:
             return UpstreamError("The run ended without a result.", code=Code.AGENT_FAILED)
         return None
 
-    def _reason_to_stop(self) -> ClaudeRunError | None:
+    def _asked_to_stop(self) -> ClaudeRunError | None:
         if self._feed.cancelled and self._stop is None:
             self._stop = StoppedError(CANCELLED, code=Code.CANCELLED)
-        if self._stop is not None:
-            return self._stop
+        return self._stop
+
+    def _reason_to_stop(self) -> ClaudeRunError | None:
+        if (asked := self._asked_to_stop()) is not None:
+            return asked
         limit = self.turn.claim.reservation.max_tokens
         if limit is not None and self._translator.tokens_so_far > limit:
             return StoppedError(
@@ -211,28 +245,23 @@ class Driver:
             )
         return None
 
-    def _conclude(self, failure: ClaudeRunError | None) -> None:
-        """The last events and the final state, stored together."""
-        self._add(self._joiner.flush())
+    def _conclude(self, failure: ClaudeRunError | None, pull: str | None) -> None:
+        """The terminal event and the final state, stored together, behind all the others."""
         self._store_transcript()
         session = self.turn.claim.session
         usage = self._usage()
-        ending: list[SessionEvent] = [events.claude_end(session.turn)]
         if failure is None:
-            ending.append(
-                events.complete(
-                    session_id=session.session_id,
-                    turns=session.turn,
-                    result=self._translator.result_text,
-                    usage=(session.usage + usage).to_json(),
-                )
+            ending = events.complete(
+                session_id=session.session_id,
+                turns=session.turn,
+                result=self._translator.result_text,
+                usage=(session.usage + usage).to_json(),
+                pr_url=pull,
             )
         else:
-            ending.append(events.error(failure.message, failure.code))
-        # All but the terminal event may be shown before it is stored; that one with the state.
-        self._add(ending[:-1])
+            ending = events.error(failure.message, failure.code)
         self._patiently(self._writer.store)
-        frame = self._writer.reserve(ending[-1], timestamp=self.clock())
+        frame = self._writer.reserve(ending, timestamp=self.clock())
         self._patiently(
             lambda: self.registry.end(self.turn.claim, [frame], failure, usage, self._kept)
         )
@@ -244,7 +273,7 @@ class Driver:
             denied=self._translator.denied,
         )
         self._writer.show(frame)
-        self.watch(ending[-1:])
+        self.watch([ending])
         log.info(
             "turn ended",
             session=session.key,
@@ -349,90 +378,3 @@ class Driver:
         waits = [until - now]
         waits += [due for due in (self._writer.due(now), self._joiner.due(now)) if due is not None]
         return max(0.001, min(waits))
-
-
-class _Pump:
-    """A thread that opens the runner's stream and reads it, until either side has had enough.
-
-    Opening can take as long as an instance takes to start: the lease is renewed meanwhile, and
-    whoever cancels is heard.
-    """
-
-    def __init__(
-        self,
-        *,
-        name: str,
-        open_stream: Callable[[], RunStream],
-        received: "queue.Queue[Received]",
-    ) -> None:
-        self._open_stream = open_stream
-        self._received = received
-        self._over = threading.Event()
-        self._lock = threading.Lock()
-        self._stream: RunStream | None = None
-        # In the turn's trace: it is this thread that asks the runner.
-        self._thread = threading.Thread(
-            target=copy_context().run, args=(self._run,), name=name, daemon=True
-        )
-        self._thread.start()
-
-    def close(self) -> None:
-        """End the run; one that is still being opened ends as soon as it is."""
-        self._over.set()
-        with self._lock:
-            stream = self._stream
-        if stream is not None:
-            stream.close()
-            self._thread.join(JOIN_SECONDS)
-
-    def _run(self) -> None:
-        try:
-            stream = self._opened()
-            with self._lock:
-                self._stream = stream
-            # From here on one of the two sees the other: `close` the stream, or we that it is over.
-            with stream:
-                self._put(_Opened(stream.session_id))
-                for event in stream:
-                    self._put(event)
-                    if self._over.is_set():
-                        return
-        except ClaudeRunError as error:
-            self._put(error)
-        except Exception:
-            if not self._over.is_set():
-                log.exception("reading the runner's stream failed")
-            self._put(UpstreamError("The runner's stream broke.", code=Code.INTERRUPTED))
-
-    def _opened(self) -> RunStream:
-        """The stream; asked for again while the turn before, just cancelled, is cleaned up there.
-
-        CONFLICT means that nothing has begun.
-        """
-        deadline = time.monotonic() + CONFLICT_SECONDS
-        while True:
-            try:
-                return self._open_stream()
-            except ClaudeRunError as error:
-                late = time.monotonic() > deadline or self._over.is_set()
-                if error.code is not Code.CONFLICT or late:
-                    raise
-            self._over.wait(CONFLICT_PAUSE_SECONDS)
-
-    def _put(self, item: "Received") -> None:
-        while not self._over.is_set():
-            try:
-                self._received.put(item, timeout=0.2)
-            except queue.Full:
-                continue
-            return
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """The runner has answered; its name for the conversation."""
-
-    session_id: str | None
-
-
-Received = RunEvent | ClaudeRunError | _Opened
