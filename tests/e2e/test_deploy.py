@@ -117,7 +117,12 @@ def test_every_line_of_the_table_is_there(deployed: Cloud) -> None:
     for name, one in found.items():
         assert one["spec"]["template"]["spec"]["serviceAccountName"] == account(plane, name)
         assert one["metadata"]["annotations"]["run.googleapis.com/ingress"] == "all"
-    public = {name for name in SERVICES if "allUsers" in json.dumps(plane.policies.get(plane.named(f"service/claude-run-{name}"), []))}
+    public = {
+        name
+        for name in SERVICES
+        if "allUsers"
+        in json.dumps(plane.policies.get(plane.named(f"service/claude-run-{name}"), []))
+    }
     assert public == {"webhook", "setup"}
     template = found["runner"]["spec"]["template"]
     annotations = template["metadata"]["annotations"]
@@ -190,9 +195,9 @@ def test_the_sweep_is_called_as_the_scheduler(deployed: Cloud) -> None:
 def test_every_role_is_one_of_the_table(deployed: Cloud) -> None:
     """No role more and none less; the runner has none, and nobody has one on a project unasked."""
     plane = deployed.plane
-    expected = {
-        (plane.member(name), role, plane.named(on)) for name, role, on, _ in GRANTS
-    } | {(f"user:{OPERATOR}", "roles/run.invoker", plane.named("service/claude-run-api"))}
+    expected = {(plane.member(name), role, plane.named(on)) for name, role, on, _ in GRANTS} | {
+        (f"user:{OPERATOR}", "roles/run.invoker", plane.named("service/claude-run-api"))
+    }
     assert grants(plane) == expected
     assert not [one for one in grants(plane) if one[0] == plane.member("runner")]
     on_project = {(name, role) for name, role, on, _ in GRANTS if on == "project"}
@@ -290,7 +295,9 @@ def revision_served(plane: Any, name: str) -> str:
     found = service(plane, name)
     [one] = [one for one in found["status"]["traffic"] if one.get("percent")]
     assert one["percent"] == 100
-    revision = plane.things[f"{plane.named(f'service/claude-run-{name}')}/revisions/{one['revisionName']}"]
+    revision = plane.things[
+        f"{plane.named(f'service/claude-run-{name}')}/revisions/{one['revisionName']}"
+    ]
     assert revision["status"]["conditions"][0]["status"] == "True"
     return str(one["revisionName"])
 
@@ -522,9 +529,14 @@ def test_an_option_that_is_none(options: Sequence[str], sentence: str) -> None:
 def test_settings(tmp_path: Path) -> None:
     """Theirs win over ours, values may hold commas and JSON; a secret is refused."""
     file = tmp_path / "settings"
-    file.write_text('# Ours.\nMAX_DAILY_COST_USD=9\nCALLER_REPOSITORIES={"a@b.c": ["o/n", "o/m"]}\n')
+    file.write_text(
+        '# Ours.\nMAX_DAILY_COST_USD=9\nCALLER_REPOSITORIES={"a@b.c": ["o/n", "o/m"]}\n'
+    )
     done = dry_run("--settings", str(file))
-    assert done.stdout.count('|MAX_DAILY_COST_USD=9|CALLER_REPOSITORIES={"a@b.c": ["o/n", "o/m"]}') == 4
+    assert (
+        done.stdout.count('|MAX_DAILY_COST_USD=9|CALLER_REPOSITORIES={"a@b.c": ["o/n", "o/m"]}')
+        == 4
+    )
     file.write_text("ANTHROPIC_API_KEY=sk-planted\n")
     done = dry_run("--settings", str(file))
     assert done.returncode == 2
