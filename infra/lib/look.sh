@@ -14,7 +14,7 @@ look_around() {
   if_on artifactregistry repositories artifacts repositories list --location="$region" \
     --format='csv[no-heading,separator=" "](name.basename(),labels.managed-by,format,cleanupPolicies.len())'
   if_on storage buckets storage buckets list --filter="name=$(bucket)" \
-    --format='csv[no-heading,separator=" "](name,labels.managed-by)'
+    --format='csv[no-heading,separator=" "](name,lifecycle_config.rule[0].condition.matchesPrefix[0])'
   if_on firestore databases firestore databases list \
     --format='csv[no-heading,separator=" "](name.basename(),type,locationId)'
   if_on cloudscheduler schedules scheduler jobs list --location="$region" \
@@ -114,6 +114,7 @@ is_ours() {
   case $1 in
     accounts) grep -q "^$2|$made_by" "$work/$1" ;;
     # It can carry no label. A deployment's secrets are made before it.
+    buckets) has buckets "$2 claude-run-runner/" ;;
     databases) is_there databases "$2" && is_ours secrets setup-code ;;
     *) grep -q "^$2[ |]claude-run\([ |]\|\$\)" "$work/$1" ;;
   esac

@@ -80,15 +80,15 @@ common_variables() {
 }
 
 function_variables() {
-  local job="projects/$project/locations/$region/jobs/$worker"
+  local job="WORKER_JOB=projects/$project/locations/$region/jobs/$worker"
   case $1 in
     api)
       common_variables AUTH=iam THREADS=100 "$(runner_url)" "$(runner_service)" \
-        WORKER_JOB="$job" WEBHOOK_URL="$(url claude-run-webhook)" OPERATORS="$operators" \
+        "$job" OPERATORS="$operators" \
         SCHEDULER_ACCOUNT="$(account scheduler)"
       ;;
-    webhook) common_variables WORKER_JOB="$job" ;;
-    setup) common_variables WEBHOOK_URL="$(url claude-run-webhook)" ;;
+    webhook) common_variables "$job" ;;
+    setup) common_variables "$job" WEBHOOK_URL="$(url claude-run-webhook)/webhooks/github" ;;
   esac
 }
 

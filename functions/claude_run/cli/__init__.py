@@ -40,6 +40,10 @@ def _main(argv: Sequence[str] | None) -> int:
             from claude_run.cli.dev import dev
 
             return dev(streams)
+        case "deploy" | "destroy":
+            from claude_run.cli.infra import script
+
+            return script(typed.command, typed.options, streams)
     return _with_server(typed, streams)
 
 
