@@ -20,7 +20,7 @@ look_around() {
   if_on cloudscheduler schedules scheduler jobs list --location="$region" \
     --format='csv[no-heading,separator="|"](name.basename(),schedule,httpTarget.uri,httpTarget.oidcToken.serviceAccountEmail,httpTarget.oidcToken.audience)'
   if_on run services run services list --region="$region" \
-    --format='csv[no-heading,separator="|"](metadata.name,metadata.labels.managed-by,metadata.labels.deployed,status.latestCreatedRevisionName,status.latestReadyRevisionName,spec.traffic[0].latestRevision,status.traffic.url.list())'
+    --format='csv[no-heading,separator="|"](metadata.name,metadata.labels.managed-by,metadata.labels.deployed,status.latestCreatedRevisionName,status.latestReadyRevisionName,spec.traffic[0].latestRevision,status.traffic.url.list(),status.url)'
   if_on run jobs run jobs list --region="$region" \
     --format='csv[no-heading,separator="|"](metadata.name,metadata.labels.managed-by,metadata.labels.deployed)'
   seen
@@ -119,6 +119,10 @@ is_ours() {
     *) grep -q "^$2[ |]claude-run\([ |]\|\$\)" "$work/$1" ;;
   esac
 }
+
+# is_settled SERVICE: its newest revision is ready, and has the traffic.
+is_settled() { is_ready "$1" && grep -q "^$1|[^|]*|[^|]*|[^|]*|[^|]*|True|" "$work/services"; }
+is_ready() { grep -q "^$1|[^|]*|[^|]*|\([^|]*\)|\1|" "$work/services"; }
 
 # Something of our name that we have not made may be in use by others, or be something else.
 refuse_what_is_not_ours() {

@@ -6,10 +6,6 @@
 # Of what a service was deployed from last, by its label.
 deployed() { grep "^$1|" "$work/services" | cut -d '|' -f 3; }
 
-# is_settled SERVICE: its newest revision is ready, and has the traffic.
-is_settled() { is_ready "$1" && grep -q "^$1|[^|]*|[^|]*|[^|]*|[^|]*|True|" "$work/services"; }
-is_ready() { grep -q "^$1|[^|]*|[^|]*|\([^|]*\)|\1|" "$work/services"; }
-
 # service NAME DIGEST COMMAND…: deploy it, unless that is what is there.
 service() {
   local name=$1 digest=$2

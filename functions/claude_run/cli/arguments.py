@@ -69,6 +69,15 @@ def _add_cloud(commands: _Commands) -> None:
         # The scripts read their options themselves, --help too: none of them is one here.
         script = commands.add_parser(name, help=what, prefix_chars="\0", add_help=False)
         script.add_argument("options", nargs="*")
+    doctor = commands.add_parser("doctor", help="look at a deployment, and say what to do")
+    doctor.add_argument("--project", required=True, metavar="PROJECT")
+    doctor.add_argument("--region", required=True, metavar="REGION")
+    doctor.add_argument("--api", metavar="URL", help="the API, where it is not Cloud Run's own URL")
+    doctor.add_argument(
+        "--try-disconnect",
+        action="store_true",
+        help="begin a run and leave it, which costs a few cents",
+    )
 
 
 def _told(commands: _Commands, name: str, what: str) -> argparse.ArgumentParser:
