@@ -227,7 +227,7 @@ def test_everything_starts_with_what_it_is_told(deployed: Cloud) -> None:
         settings = read_settings(Target(target), environ, loopback=False)
         assert settings.store_url == "firestore://claude-run-test/claude-run"
     setup = env_of(service(plane, "setup"))
-    assert setup["WEBHOOK_URL"] == plane.url("webhook") + routes.WEBHOOK
+    assert setup["WEBHOOK_URL"] == plane.url("webhook") + routes.WEBHOOKS
     api = read_settings(Target.API, environ, loopback=False)
     assert isinstance(api, GatewaySettings)
     assert api.runner_url == plane.url("runner")
@@ -416,6 +416,57 @@ def coded(essence: Any) -> Any:
     """Without what is chance: the set-up code, and the names of uploads."""
     text = re.sub('"data": "[0-9a-f]{64}"', '"data": ""', json.dumps(essence, sort_keys=True))
     return json.loads(re.sub(r"[0-9]{10}\.[0-9]+-[0-9a-f]{32}", "UPLOAD", text))
+
+
+# --- looked at ---------------------------------------------------------------------------------
+
+
+def test_the_doctor_finds_a_deployment_well(deployed: Cloud) -> None:
+    """What the set-up pages still have to do is said, and is not wrong."""
+    before = deployed.plane.changes
+    done = deployed.script("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "WRONG" not in done.stdout
+    assert "ok     each account has its roles and no other" in done.stdout
+    assert "ok     a delivery that nobody has signed is refused" in done.stdout
+    assert "to do  the secret anthropic-api-key has no value" in done.stdout
+    assert f"Set it up: {deployed.plane.url('setup')}/gh-setup" in done.stdout
+    assert deployed.plane.changes == before
+
+
+def test_the_doctor_finds_what_is_wrong(deployed: Cloud) -> None:
+    """Each with the command that mends it."""
+    plane = deployed.plane
+    policies = plane.policies
+    everybody = {"role": "roles/run.invoker", "members": ["allUsers"]}
+    policies[plane.named("service/claude-run-api")].append(everybody)
+    editor = {"role": "roles/editor", "members": [plane.member("runner")]}
+    policies[plane.named("project")].append(editor)
+    policies[plane.named("job/claude-run-worker")] = []
+    plane.remove(plane.named("secret/setup-code") + "/versions/1")
+    plane.health["claude-run-setup"] = 503
+    done = deployed.script("doctor")
+    assert done.returncode == 1
+    found = re.findall(r"  WRONG  (.*)\n +(.*)", done.stdout)
+    runner, worker = account(plane, "runner"), "job/claude-run-worker"
+    again = f"claude-run deploy --project {plane.project} --region {REGION}"
+    logs = f"gcloud run services logs read claude-run-setup --project={plane.project}"
+    removal = "remove-iam-policy-binding"
+    assert [(what, advice.partition(" --member")[0]) for what, advice in found] == [
+        (
+            f"{runner} has roles/editor on project, and needs it not",
+            f"gcloud projects {removal} {plane.project}",
+        ),
+        (f"{account(plane, 'api')} lacks roles/run.invoker on {worker}", again),
+        (f"{account(plane, 'webhook')} lacks roles/run.invoker on {worker}", again),
+        (
+            "everybody may call claude-run-api",
+            f"gcloud run services {removal} claude-run-api --region={REGION}",
+        ),
+        ("the secret setup-code has no value", again),
+        ("claude-run-api answers 200 to somebody without a token", again),
+        ("claude-run-setup answers 503 on /health", f"{logs} --region={REGION}"),
+    ]
 
 
 # --- taken away --------------------------------------------------------------------------------

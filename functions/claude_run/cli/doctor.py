@@ -73,9 +73,7 @@ def inside(client: Client) -> Iterable[Finding]:
         yield from deliveries([*client.deliveries.list(limit=DELIVERIES)])
     except ClaudeRunError as error:
         # Whoever is no operator is told no more.
-        yield Finding(
-            what="App and deliveries are shown to operators only", advice=_reason(error)
-        )
+        yield Finding(what="App and deliveries are shown to operators only", advice=_reason(error))
 
 
 def disconnected(client: Client) -> Iterable[Finding]:
@@ -106,4 +104,3 @@ def _running(said: Mapping[str, Any]) -> int:
 
 def _reason(error: ClaudeRunError) -> str:
     return complaint(error).splitlines()[0]
-
