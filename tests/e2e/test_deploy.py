@@ -5,11 +5,13 @@ One deployment is made, and everything begins from its state, or from an empty p
 
 import json
 import os
+import pty
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from typing import Any
 
 import pytest
 
+import servers
 from deployment import GRANTS, SERVICES, account, env_of, grants, require_sdk, rows, service
 from doubles.cloud import OPERATOR, REGION, Cloud, cloud
 from doubles.control_plane import ControlPlane
@@ -472,40 +475,87 @@ def test_the_doctor_finds_what_is_wrong(deployed: Cloud) -> None:
 # --- taken away --------------------------------------------------------------------------------
 
 
-def test_what_was_there_before_is_left(project: Cloud, first: Deployed) -> None:
-    """A project in use: of it nothing goes. The data go only where that is said."""
-    plane = project.plane
-    plane.restore(first.snapshot)
-    theirs = "projects/claude-run-test/secrets/theirs"
+DOCUMENT = (REPOSITORY / "docs/deploy.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_of_the_deployment_and_what_it_leaves(
+    deployed: Cloud, first: Deployed, runner: servers.Server, tmp_path: Path
+) -> None:
+    """Its commands as they stand, in a project in use: of that nothing goes, and of the data only
+    where it is said."""
+    plane = deployed.plane
+    theirs = plane.named("secret/theirs")
+    upload = f"{plane.named('bucket')}/o/services/theirs/1.zip"
     plane.things |= {
         theirs: {"name": theirs, "labels": {}},
-        f"{plane.named('bucket')}/o/services/theirs/1.zip": {"name": "services/theirs/1.zip"},
+        upload: {"name": "services/theirs/1.zip"},
     }
     plane.policies[plane.named("project")].append(
         {"role": "roles/viewer", "members": ["user:bob@example.com"]}
     )
-    done = project.script("destroy", "--yes")
-    assert done.returncode == 0, done.stderr
-    kept = {name for name in plane.things if not name.startswith("builds/")}
     data = (plane.named("database"), *(plane.named(f"secret/{name}") for name in SECRETS))
-    assert {name for name in kept if name.startswith(data)} == {
-        name for name in first.essence["things"] if name.startswith(data)
-    }
-    assert {name for name in kept if not name.startswith(data)} == LEFT(plane) | {theirs}
+    kept = {name for name in first.essence["things"] if name.startswith(data)}
+    others = {"enabled", plane.named("project"), plane.named("bucket"), upload, theirs}
+    with servers.running_gateway(runner.url, tmp_path / "state") as gateway:
+        [deploy, code, doctor, call, destroy] = BLOCKS
+        assert "nothing to change" in typed(deployed, deploy.removeprefix("make install\n"))
+        assert re.search("^[0-9a-f]{32}", typed(deployed, code))
+        api = ".venv/bin/claude-run doctor"
+        said = typed(deployed, doctor.replace(api, f"{api} --api {gateway.url}"))
+        assert "ok     durableObjects: operational" in said
+        assert "to do  no GitHub App is set up" in said
+        exported, _, status = call.rpartition("\n.venv")
+        assert "claude-run-api" in typed(deployed, f"{exported}\necho $CLAUDE_RUN_URL")
+        assert "healthy" in typed(deployed, f".venv{status}", CLAUDE_RUN_URL=gateway.url)
+    first_one, second = destroy.splitlines(keepends=True)
+    said = typed(deployed, first_one, answers="y\n")
+    assert "Make them? [y/N]" in said
+    assert standing(plane) == kept | others
     assert grants(plane) == {("user:bob@example.com", "roles/viewer", plane.named("project"))}
-    # Another deployment finds the data; then they go, too.
-    assert project.script("destroy", "--yes", "--delete-data").returncode == 0
-    assert {name for name in plane.things if not name.startswith("builds/")} == LEFT(plane) | {
-        theirs
-    }
-    done = project.script("destroy", "--yes")
+    typed(deployed, second, answers="y\n")
+    assert standing(plane) == others
+    done = deployed.script("destroy", "--yes")
     assert "There is nothing of claude-run" in done.stderr
 
 
-def LEFT(plane: Any) -> set[str]:
-    """What is not ours, the bucket that it is in, and the APIs: somebody may use them by now."""
-    bucket = plane.named("bucket")
-    return {"enabled", plane.named("project"), bucket, f"{bucket}/o/services/theirs/1.zip"}
+def typed(project: Cloud, commands: str, *, answers: str = "", **environ: str) -> str:
+    """What commands of the page print, typed in a terminal; only the project is another one."""
+    text = commands.replace("my-project", project.plane.project)
+    text = text.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+    text = text.replace("deploy --project", f"deploy --operators {OPERATOR} --project")
+    master, slave = pty.openpty()
+    os.write(master, answers.encode())
+    try:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text],
+            env={**project.environ, **environ},
+            cwd=REPOSITORY,
+            stdin=slave,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(slave)
+        os.close(master)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def standing(plane: ControlPlane) -> set[str]:
+    """The names of all that there is."""
+    return {name for name in plane.things if not name.startswith("builds/")}
+
+
+def test_nobody_is_asked_where_nobody_is(deployed: Cloud) -> None:
+    """Without a terminal and without --yes nothing is changed, and that is said."""
+    before = deployed.plane.changes
+    done = deployed.script("destroy")
+    assert done.returncode == 1
+    assert "Say --yes" in done.stderr
+    assert deployed.plane.changes == before
 
 
 # --- bad input ---------------------------------------------------------------------------------

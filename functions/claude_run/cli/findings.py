@@ -120,7 +120,7 @@ def _list(value: object) -> Iterable[object]:
 
 def _text(value: object, name: str) -> str:
     found = value.get(name) if isinstance(value, Mapping) else None
-    return found if isinstance(found, str) else ""
+    return _short(found) if isinstance(found, str) else ""
 
 
 def _short(text: object) -> str:
