@@ -316,7 +316,7 @@ def newer(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def revision_served(plane: Any, name: str) -> str:
+def revision_served(plane: ControlPlane, name: str) -> str:
     """The one that gets all of the traffic, and is ready."""
     found = service(plane, name)
     [one] = [one for one in found["status"]["traffic"] if one.get("percent")]
@@ -415,7 +415,7 @@ def kill_after(project: Cloud, point: int) -> bool:
     return made == point
 
 
-def coded(essence: Any) -> Any:
+def coded(essence: object) -> object:
     """Without what is chance: the set-up code, and the names of uploads."""
     text = re.sub('"data": "[0-9a-f]{64}"', '"data": ""', json.dumps(essence, sort_keys=True))
     return json.loads(re.sub(r"[0-9]{10}\.[0-9]+-[0-9a-f]{32}", "UPLOAD", text))

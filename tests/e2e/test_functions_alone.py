@@ -41,14 +41,15 @@ def token() -> str:
 
 
 def test_it_serves_a_session(runner: servers.Server, tmp_path: Path) -> None:
-    """`api` with the entry point and the environment of a deployment; only what it reaches is here."""
+    """`api` with entry point and environment of a deployment; only what it reaches is here."""
     source = tmp_path / "elsewhere"
     shutil.copytree(
         REPOSITORY / "functions", source, ignore=shutil.ignore_patterns("__pycache__", "*.in")
     )
     python = environment_of(source / "requirements.txt", tmp_path / "env")
     for missing in ("gateway", "claude_run", "runner", "claude_agent_sdk", "pytest"):
-        assert subprocess.run([python, "-c", f"import {missing}"], capture_output=True).returncode
+        tried = [str(python), "-c", f"import {missing}"]
+        assert subprocess.run(tried, capture_output=True, check=False).returncode
     deployed = variables("api") | {
         "K_SERVICE": "claude-run-api",
         "RUNNER_URL": runner.url,
@@ -74,8 +75,7 @@ def test_it_serves_a_session(runner: servers.Server, tmp_path: Path) -> None:
         ) as answer:
             decoder = Decoder()
             events = [event for chunk in answer.iter_bytes() for event in decoder.feed(chunk)]
-    assert [event.event for event in events][0] == "connected"
-    assert events[-1].event == "complete"
+    assert (events[0].event, events[-1].event) == ("connected", "complete")
     assert "Hello from elsewhere." in "".join(
         json.loads(event.data)["content"] for event in events if event.event == "claude_delta"
     )

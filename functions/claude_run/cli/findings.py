@@ -80,7 +80,7 @@ def github(said: Mapping[str, Any]) -> Iterator[Finding]:
         if missing:
             yield Finding(
                 what=f"the App lacks {kind}: {_short(', '.join(map(str, _list(missing))))}",
-                advice="Add them on the App's page on GitHub, and accept them where it is installed.",
+                advice="Add them on the App's page on GitHub, and accept it where it is installed.",
                 is_wrong=True,
             )
         else:

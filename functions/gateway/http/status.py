@@ -5,8 +5,8 @@ from flask import Flask, Response, g, jsonify, request
 from claude_run import __version__
 from gateway.http import routes
 from gateway.http.deliveries import check_operator
-from gateway.requests import parse_flag
 from gateway.prometheus import exposition
+from gateway.requests import parse_flag
 from gateway.service import Gateway
 
 

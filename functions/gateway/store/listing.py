@@ -1,10 +1,10 @@
-"""`python -m gateway.store.listing` prints `infra/firestore.txt`: what a deployment tells Firestore."""
+"""`python -m gateway.store.listing` prints `infra/firestore.txt`: what Firestore is told."""
 
 import sys
 
 from gateway.store.schema import Schema, firestore_lines
 
-HEAD = "# What Firestore is told of the collections. Written by `make infra`, from their declarations.\n"
+HEAD = "# What Firestore is told of the collections. `make infra` writes it from the code.\n"
 
 
 def listing() -> str:
