@@ -113,7 +113,7 @@ make_worker() {
     # An execution drives one piece of work after another; one that fails leaves its work to the
     # next, so the platform does not start it again.
     --tasks=1 --max-retries=0 --task-timeout=24h
-    --set-env-vars="$(common_variables "$(runner_url)" "$(runner_service)")"
+    --set-env-vars="$(common_variables "$(runner_url)")"
   )
   digest=$(printf '%s\n' "$(tree_digest functions)" "${flags[@]}" | digest)
   if grep -q "^$worker|claude-run|$digest\$" "$work/jobs"; then return; fi
