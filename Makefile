@@ -11,7 +11,7 @@ EMULATE := tests/emulate
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo dev test emulate check bench lock image clean
+.PHONY: help install demo dev test emulate check bench lock infra image clean
 
 help:
 	@echo 'make demo     start everything here, run one prompt (PROMPT="…"), end everything'
@@ -20,6 +20,7 @@ help:
 	@echo 'make check    lint, format and types'
 	@echo 'make bench    the benchmarks'
 	@echo 'make lock     compile the requirement files again'
+	@echo 'make infra    write infra/firestore.txt again, after a change of a collection'
 	@echo 'make image    build the runner image with docker, podman or buildah'
 	@echo 'make install  only make .venv'
 	@echo 'make clean    remove all that was made'
@@ -75,6 +76,9 @@ lock: $(INSTALLED)
 	$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
 	$(COMPILE) functions/requirements.in --constraint requirements-dev.txt --output-file functions/requirements.txt
 	$(COMPILE) container/requirements.in --constraint requirements-dev.txt --output-file container/requirements.txt
+
+infra: $(INSTALLED)
+	@$(BIN)/python -m gateway.store.listing >infra/firestore.txt
 
 image:
 	infra/build-image.sh claude-run
