@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Told to keep no bytecode, each process of the tests would compile all of it again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help install demo dev test check bench lock image clean
 
@@ -45,9 +47,11 @@ dev: $(INSTALLED)
 	@$(BIN)/claude-run dev
 
 # Unit tests first. They and the rest wait more than they compute, hence more processes than cores.
+# End to end the tests of a file share servers, so they run in one process; tests/e2e/conftest.py
+# says which files begin.
 test: $(INSTALLED)
 	$(BIN)/pytest --numprocesses 3 --dist worksteal tests/unit
-	$(BIN)/pytest --numprocesses 3 --dist loadgroup tests/e2e
+	$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder tests/e2e
 
 check: $(INSTALLED)
 	$(BIN)/ruff check

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import servers
+import thoroughness  # noqa: F401 - it sets Hypothesis up
 from leftovers import left_behind
 
 GONE_SECONDS = 10.0
