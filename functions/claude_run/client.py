@@ -32,6 +32,8 @@ from claude_run.transport import (
 from claude_run.wire import MAX_BODY_BYTES, RunRequest, build_run_request
 
 _HEALTH = Call(method="GET", path="/health")
+_STATUS = Call(method="GET", path="/gh-status")
+_CHECKED_STATUS = Call(method="GET", path="/gh-status?check=true")
 
 
 def run_call(request: RunRequest) -> Call:
@@ -163,6 +165,13 @@ class Client:
     def health(self) -> dict[str, Any]:
         """What the server says of itself, `{"status": …}` and more; also where that is bad."""
         return _health(self._transport.fetch(_HEALTH))
+
+    def github_status(self, *, check: bool = False) -> dict[str, Any]:
+        """Whether a gateway's App and key are set up; `check` asks GitHub, for operators."""
+        answer = self._transport.fetch(_CHECKED_STATUS if check else _STATUS)
+        if answer.status != 200:
+            raise answers.refusal(answer.status, answer.headers, answer.body)
+        return answers.object_of(answer.status, answer.headers, answer.body)
 
     def close(self) -> None:
         """Close the client; runs under way end."""

@@ -1,6 +1,7 @@
 """A turn driven from a runner's stream to its end in the store, in this process."""
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 
 from claude_run.client import Client
+from claude_run.errors import CallerError, Code, StoppedError
 from claude_run.sse import encode_event
+from claude_run.wire import Changes
 from doubles.light_runner import light_run
 from doubles.recording_server import Asked, Script, recording_server
 from gateway.counters import Timing
@@ -25,6 +28,7 @@ from gateway.sessions.driver import Driver, Turn
 from gateway.sessions.events import SessionEvent
 from gateway.sessions.live import Feeds
 from gateway.sessions.log import frames_of
+from gateway.sessions.proposing import Proposal, Proposing
 from gateway.sessions.record import LEASE, Session, Status, key_of
 from gateway.sessions.registry import Registry
 from gateway.store import Store, open_store
@@ -267,3 +271,128 @@ def test_a_run_that_is_refused_is_none(place: Place) -> None:
     place.drive(lambda _asked, send: send(head + length + body))
     assert place.logged()[-1][1] == {"message": "No.", "code": "VALIDATION_ERROR"}
     assert counted(place) == (0, 0, [0, 0, 0])
+
+
+PULL = "https://github.com/octo/one/pull/1"
+CHANGED = {"base": "a" * 40, "files": [{"path": "x", "deleted": True}]}
+
+
+def endings(place: Place) -> list[tuple[str, dict[str, Any]]]:
+    """The events from the end of what Claude says on."""
+    logged = place.logged()
+    names = [name for name, _ in logged]
+    return logged[names.index("claude_end") :]
+
+
+def test_a_pull_request_is_opened_before_the_turn_is_over(place: Place) -> None:
+    """Of the last change set, with what Claude said; its address is told, and in the end again."""
+    asked: list[tuple[Changes | None, str]] = []
+
+    def propose(changes: Changes | None, result: str, proceed: Callable[[], None]) -> Proposal:
+        proceed()
+        assert not place.registry.find(KEY).over
+        asked.append((changes, result))
+        return Proposal(message="Open.", url=PULL)
+
+    script = light_run(lambda _prompt: ["Done."], changes=CHANGED)
+    place.drive(script, propose=propose)
+    assert [changes.files[0].path for changes, _ in asked if changes] == ["x"]
+    _, status, complete = endings(place)
+    assert status == ("status", {"message": "Open.", "prUrl": PULL})
+    assert complete[0] == "complete"
+    assert (complete[1]["prUrl"], complete[1]["result"]) == (PULL, asked[0][1])
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "words"),
+    [
+        (CallerError("GitHub does not permit this.", code=Code.FORBIDDEN), "FORBIDDEN", "permit"),
+        (ValueError("planted"), "INTERNAL_ERROR", "Something went wrong"),
+    ],
+)
+def test_a_failed_pull_request_costs_the_turn_nothing(
+    place: Place, failure: Exception, code: str, words: str
+) -> None:
+    """It is told, and the turn has its result."""
+
+    def propose(*_: object) -> Proposal:
+        raise failure
+
+    place.drive(light_run(lambda _prompt: ["Done."]), propose=propose)
+    _, (name, status), (last, complete) = endings(place)
+    assert (name, status["code"], last) == ("status", code, "complete")
+    assert words in status["message"]
+    assert "planted" not in status["message"]
+    assert "prUrl" not in complete
+    assert complete["result"]
+
+
+def test_no_pull_request_of_a_turn_that_failed(place: Place) -> None:
+    """There is nothing that somebody should merge."""
+    asked: list[object] = []
+
+    def propose(*_: object) -> Proposal:
+        asked.append(None)
+        return Proposal(message="Open.")
+
+    place.drive(lambda _asked, send: send(b"HTTP/1.1 500 X\r\n\r\n"), propose=propose)
+    assert endings(place)[-1][0] == "error"
+    assert asked == []
+
+
+def test_it_is_heard_while_a_pull_request_is_opened(place: Place) -> None:
+    """Whoever cancels; and no further request is made then."""
+    cancelled: list[str] = []
+    over = threading.Event()
+
+    def propose(_changes: Changes | None, _result: str, proceed: Callable[[], None]) -> Proposal:
+        place.registry.cancel(KEY)
+        while True:
+            try:
+                proceed()
+            except StoppedError as error:
+                cancelled.append(error.code)
+                over.set()
+                raise
+            time.sleep(0.01)
+
+    place.drive(light_run(lambda _prompt: ["Done."]), propose=propose)
+    (name, error) = endings(place)[-1]
+    assert (name, error["code"]) == ("error", "CANCELLED")
+    assert over.wait(30)
+    assert cancelled == ["CANCELLED"]
+
+
+def test_the_lease_is_renewed_while_a_pull_request_is_opened(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take longer than a lease."""
+    monkeypatch.setattr(driver, "RENEW_SECONDS", 0.05)
+    leases: list[datetime] = []
+
+    def propose(*_: object) -> Proposal:
+        deadline = time.monotonic() + 30
+        while len(set(leases)) < 3 and time.monotonic() < deadline:
+            leases.append(place.registry.find(KEY).lease_until)
+            time.sleep(0.01)
+        return Proposal(message="Open.", url=PULL)
+
+    place.drive(light_run(lambda _prompt: ["Done."]), propose=propose)
+    assert len(set(leases)) == 3
+    assert endings(place)[-1][1]["prUrl"] == PULL
+
+
+def test_it_has_a_deadline() -> None:
+    """After which no further request is made, and that is what is told."""
+
+    def propose(_changes: Changes | None, _result: str, proceed: Callable[[], None]) -> Proposal:
+        while True:
+            proceed()
+            time.sleep(0.01)
+
+    work = Proposing(propose, changes=None, result="", stopped=lambda: None, seconds=0.05)
+    work.start(name="pull")
+    assert work.wait(30)
+    proposal = work.proposal
+    assert proposal is not None
+    assert (proposal.url, proposal.code) == (None, "TIMEOUT")

@@ -17,6 +17,7 @@ from gateway.sessions.live import KEPT_FRAMES, Feed
 from gateway.sessions.log import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Frame, frames_of
 from gateway.sessions.writer import FLUSH_SECONDS, LogWriter
 from gateway.store import Store, open_store
+from thoroughness import examples
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 LATER = NOW + timedelta(days=30)
@@ -52,7 +53,7 @@ def event(size: int = 1) -> SessionEvent:
 
 
 @given(sizes=st.lists(st.integers(1, 60_000), max_size=900))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(15))
 def test_a_writer_is_never_far_ahead_of_the_store(sizes: list[int]) -> None:
     """Numbers rise by one; batches keep their bounds; what is shown is stored soon."""
     flushed, feed = Flushed(), Feed()
@@ -147,7 +148,7 @@ def test_a_waiting_reader_is_woken() -> None:
 
 
 @given(value=st.recursive(st.none() | st.integers(-9, 9) | st.text(), st.lists, max_leaves=20))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(10))
 def test_values_come_back(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
     """In order, whatever they are."""
     folder = tmp_path_factory.mktemp("blobs")

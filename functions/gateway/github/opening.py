@@ -3,9 +3,10 @@
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.github.credentials import AppKey, app_key
+from gateway.github.patience import PATIENCE_SECONDS
 from gateway.github.settings import GitHubSettings
 from gateway.setup.record import Apps
 from gateway.store import Store
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class GitHubApp:
-    """The App of this deployment. Safe under threads; nothing is imported or asked before use."""
+    """The App of this deployment. Safe under threads; nothing is imported or asked before use.
+
+    `patience`: seconds that one call to GitHub may wait for a limit or an outage to end.
+    """
 
     def __init__(
         self,
@@ -24,7 +28,10 @@ class GitHubApp:
         store: Store,
         vault: Vault,
         clock: Callable[[], datetime],
+        *,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
+        self._patience = patience
         self._settings = settings
         self._vault = vault
         self._clock = clock
@@ -43,9 +50,20 @@ class GitHubApp:
         with self._lock:
             if self._access is None:
                 self._access = GitHubAccess(
-                    settings=self._settings, key=self.key, clock=self._clock
+                    settings=self._settings,
+                    key=self.key,
+                    clock=self._clock,
+                    patience=self._patience,
                 )
             return self._access
+
+    def check(self) -> dict[str, Any] | None:
+        """What GitHub says of the App; None where none is set up."""
+        if self.key() is None:
+            return None
+        from gateway.github.appcheck import check
+
+        return check(self.access(), self._clock)
 
     def ask_for_failed_deliveries(self) -> int:
         """Have deliveries come again that GitHub could not bring. Returns how many."""

@@ -28,6 +28,7 @@ from gateway.sessions.keeper import Keeper, Keeping
 from gateway.sessions.live import Feed, Feeds
 from gateway.sessions.log import Frame, batch_path
 from gateway.sessions.patience import patiently
+from gateway.sessions.proposing import Propose, Proposing
 from gateway.sessions.pump import Opened, Pump, Received
 from gateway.sessions.record import StaleLeaseError, Usage
 from gateway.sessions.registry import CANCELLED, Claim, Registry
@@ -68,8 +69,9 @@ class Driver:
     """One turn. `run` once, in a thread of its own; it raises nothing.
 
     `watch` is given, in that thread, the events just added to the log, the terminal one when it is
-    stored. The turn waits for it: it may neither block nor raise. `ended` is there when the turn's
-    end is stored; None: somebody else ends it.
+    stored. The turn waits for it: it may neither block nor raise. `propose` opens a pull request
+    for what a turn that succeeded has changed. `ended` is there when the turn's end is stored;
+    None: somebody else ends it.
     """
 
     turn: Turn
@@ -80,6 +82,7 @@ class Driver:
     metrics: Metrics
     clock: Callable[[], datetime]
     watch: Callable[[Sequence[SessionEvent]], None] = lambda _events: None
+    propose: Propose | None = None
     ended: Ended | None = None
     _feed: Feed = field(init=False)
     _writer: LogWriter = field(init=False)
@@ -87,6 +90,9 @@ class Driver:
     _keeper: Keeper = field(init=False)
     _joiner: Joiner = field(init=False, default_factory=Joiner)
     _stop: ClaudeRunError | None = None
+    _changes: Changes | None = None
+    _renew_at: float = 0.0
+    _look_at: float = 0.0
 
     def __post_init__(self) -> None:
         claim = self.turn.claim
@@ -94,6 +100,7 @@ class Driver:
         self._translator = Translator(turn=claim.session.turn, changes=self.turn.changes)
         self._writer = LogWriter(feed=self._feed, flush=self._flush, last_id=claim.last_event_id)
         self._keeper = Keeper(self.store, claim.session)
+        self._changes = self.turn.changes
 
     def stop(self, error: ClaudeRunError) -> None:
         """End the turn from another thread; the first reason given is the one that is told."""
@@ -108,10 +115,13 @@ class Driver:
     def _run(self, span: Span) -> None:
         session = self.turn.claim.session
         try:
-            failure = self._drive()
+            failure, pull = self._drive(), None
+            self._add([*self._joiner.flush(), events.claude_end(session.turn)])
+            if failure is None and self.propose is not None:
+                failure, pull = self._proposed(self.propose)
             if failure is not None:
                 span.fail(failure.code)
-            self._conclude(failure)
+            self._conclude(failure, pull)
         except StaleLeaseError:
             span.fail(StaleLeaseError.__name__)
             log.warning("session was taken over", session=session.key)
@@ -147,21 +157,12 @@ class Driver:
 
     def _follow(self, pump: Pump, meter: RunMeter) -> ClaudeRunError | None:
         """Until the stream ends or something ends it. Returns what it failed with."""
-        renew_at = time.monotonic() + RENEW_SECONDS
-        look_at = time.monotonic() + CANCEL_LOOK_SECONDS
+        self._renew_at = time.monotonic() + RENEW_SECONDS
+        self._look_at = time.monotonic() + CANCEL_LOOK_SECONDS
         while True:
-            now = time.monotonic()
             if (reason := self._reason_to_stop()) is not None:
                 return reason
-            if now >= renew_at:
-                self._renew()
-                renew_at = now + RENEW_SECONDS
-                look_at = now + CANCEL_LOOK_SECONDS
-            elif now >= look_at:
-                self._look()
-                look_at = now + CANCEL_LOOK_SECONDS
-            self._store_due(now)
-            for received in self._receive(pump, min(renew_at, look_at)):
+            for received in self._receive(pump, self._tend(time.monotonic())):
                 match received:
                     case Opened(session_id=runner_session):
                         meter.begin()
@@ -172,6 +173,38 @@ class Driver:
                         if self._take(batch):
                             return self._outcome()
             self._add(self._joiner.flush_due(time.monotonic()))
+
+    def _proposed(self, propose: Propose) -> tuple[ClaudeRunError | None, str | None]:
+        """What ended it early, and the pull request's URL. That there is none ends nothing."""
+        work = Proposing(
+            propose,
+            changes=self._changes,
+            result=self._translator.result_text,
+            stopped=self._asked_to_stop,
+        )
+        work.start(name=f"pull-{self.turn.claim.session.key}")
+        while not work.wait(self._tend(time.monotonic()) - time.monotonic()):
+            if self._asked_to_stop() is not None:
+                break
+        told = work.proposal
+        # Whoever ended the turn has ended this with it.
+        failure = None if told is not None and told.url is not None else self._asked_to_stop()
+        if told is None or failure is not None:
+            return failure, None
+        self._add([events.status(told.message, code=told.code, pr_url=told.url)])
+        return None, told.url
+
+    def _tend(self, now: float) -> float:
+        """Keep the lease, hear who cancels, store what is due; until when that is enough."""
+        if now >= self._renew_at:
+            self._renew()
+            self._renew_at = now + RENEW_SECONDS
+            self._look_at = now + CANCEL_LOOK_SECONDS
+        elif now >= self._look_at:
+            self._look()
+            self._look_at = now + CANCEL_LOOK_SECONDS
+        self._store_due(now)
+        return min(self._renew_at, self._look_at)
 
     def _receive(self, pump: Pump, until: float) -> list[Received]:
         now = time.monotonic()
@@ -192,6 +225,7 @@ class Driver:
                 self._keeper.add(event.part, time.monotonic())
             elif isinstance(event, ChangesEvent):
                 self._keeper.change(event.changes)
+                self._changes = event.changes
             told += self._translator.feed(event)
         self._add(self._joiner.push(told, time.monotonic()))
         return bool(batch) and isinstance(batch[-1], DoneEvent)
@@ -204,11 +238,14 @@ class Driver:
             return UpstreamError("The run ended without a result.", code=Code.AGENT_FAILED)
         return None
 
-    def _reason_to_stop(self) -> ClaudeRunError | None:
+    def _asked_to_stop(self) -> ClaudeRunError | None:
         if self._feed.cancelled and self._stop is None:
             self._stop = StoppedError(CANCELLED, code=Code.CANCELLED)
-        if self._stop is not None:
-            return self._stop
+        return self._stop
+
+    def _reason_to_stop(self) -> ClaudeRunError | None:
+        if (asked := self._asked_to_stop()) is not None:
+            return asked
         limit = self.turn.claim.reservation.max_tokens
         if limit is not None and self._translator.tokens_so_far > limit:
             return StoppedError(
@@ -217,28 +254,23 @@ class Driver:
             )
         return None
 
-    def _conclude(self, failure: ClaudeRunError | None) -> None:
-        """The last events and the final state, stored together."""
+    def _conclude(self, failure: ClaudeRunError | None, pull: str | None) -> None:
+        """The terminal event and the final state, stored together, behind all the others."""
         session, claim = self.turn.claim.session, self.turn.claim
-        self._add(self._joiner.flush())
         usage = self._usage()
-        ending: list[SessionEvent] = [events.claude_end(session.turn)]
         if failure is None:
-            ending.append(
-                events.complete(
-                    session_id=session.session_id,
-                    turns=session.turn,
-                    result=self._translator.result_text,
-                    usage=(session.usage + usage).to_json(),
-                )
+            ending = events.complete(
+                session_id=session.session_id,
+                turns=session.turn,
+                result=self._translator.result_text,
+                usage=(session.usage + usage).to_json(),
+                pr_url=pull,
             )
         else:
-            ending.append(events.error(failure.message, failure.code))
-        # All but the terminal event may be shown before it is stored; that one with the state.
-        self._add(ending[:-1])
+            ending = events.error(failure.message, failure.code)
         self._keeper.hurry()
         self._store()
-        frame = self._writer.reserve(ending[-1], timestamp=self.clock())
+        frame = self._writer.reserve(ending, timestamp=self.clock())
         patiently(lambda: self.registry.end(claim, [frame], failure, usage, self._keeper.named))
         self.ended = Ended(
             failure=failure,
@@ -248,7 +280,7 @@ class Driver:
             denied=self._translator.denied,
         )
         self._writer.show(frame)
-        self.watch(ending[-1:])
+        self.watch([ending])
         log.info(
             "turn ended",
             session=session.key,

@@ -1,5 +1,8 @@
 """Turns of sessions that their callers leave to a worker: session and work item in one commit."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from claude_run.errors import CallerError, Code
 from gateway.requests import MessageRequest, StartRequest, to_run_options
 from gateway.sessions import blobs
@@ -38,15 +41,15 @@ class Detached:
             lambda tx: self._added(tx, self._registry.queue_in(tx, session), request)
         )
 
-    def message(self, session: Session, request: MessageRequest) -> Session:
-        """Begin the session's next turn so. `CallerError` as for `start`."""
+    def message(
+        self, session: Session, request: MessageRequest, options: Mapping[str, Any]
+    ) -> Session:
+        """Begin the session's next turn so, with these to keep. `CallerError` as for `start`."""
         self._registry.find(session.key)  # an orphan is finalised first, and can then be continued
         return self._store.transact(
             lambda tx: self._added(
                 tx,
-                self._registry.queue_turn_in(
-                    tx, session.key, request.kept_options(session.options)
-                ),
+                self._registry.queue_turn_in(tx, session.key, options),
                 request,
             )
         )

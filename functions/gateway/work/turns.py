@@ -15,6 +15,7 @@ from gateway.sessions import continuing
 from gateway.sessions.driver import Driver, Ended, Turn
 from gateway.sessions.events import SessionEvent
 from gateway.sessions.live import Feeds
+from gateway.sessions.proposing import Propose
 from gateway.sessions.record import Session
 from gateway.sessions.registry import Claim, Registry
 from gateway.store import Store
@@ -58,7 +59,14 @@ class Turns:
         return Wanted(cost_usd=options.get("max_budget_usd"))
 
     def drive(
-        self, hold: Hold, claim: Claim, prompt: str, options: dict[str, Any], watch: Watch
+        self,
+        hold: Hold,
+        claim: Claim,
+        prompt: str,
+        options: dict[str, Any],
+        *,
+        watch: Watch = lambda _events: None,
+        propose: Propose | None = None,
     ) -> Outcome:
         """Drive it to its end, whoever brings that about."""
         if claim.reservation.budget_usd is not None:
@@ -77,6 +85,7 @@ class Turns:
             metrics=self.metrics,
             clock=self.clock,
             watch=watch,
+            propose=propose,
         )
         hold.driving(driver)
         try:

@@ -35,9 +35,7 @@ def create(plane: ControlPlane, call: Call, project: str) -> Any:  # noqa: ANN40
     return plane.make(name, {"name": name, "email": email, "uniqueId": uid, **given})
 
 
-@route(
-    "GET", "iam", "/v1/projects/-/serviceAccounts/{email}", permission="iam.serviceAccounts.get"
-)
+@route("GET", "iam", "/v1/projects/-/serviceAccounts/{email}", permission="iam.serviceAccounts.get")
 def describe(plane: ControlPlane, call: Call, email: str) -> Any:  # noqa: ANN401 - JSON
     """One of them, by its address alone."""
     del call

@@ -68,7 +68,7 @@ def check_fields(value: Mapping[str, Any], known: Collection[str], where: str) -
     for name in value:
         if name not in known:
             raise invalid(
-                f'Invalid JSON payload received. Unknown name "{name}" at \'{where}\': '
+                f"Invalid JSON payload received. Unknown name \"{name}\" at '{where}': "
                 "Cannot find field."
             )
 

@@ -137,7 +137,11 @@ def _check(plane: ControlPlane, body: Any) -> None:  # noqa: ANN401 - JSON
 
 
 def _rolled_out(
-    plane: ControlPlane, name: str, made: Any, *, has_new_revision: bool = True  # noqa: ANN401
+    plane: ControlPlane,
+    name: str,
+    made: Any,  # noqa: ANN401 - JSON
+    *,
+    has_new_revision: bool = True,
 ) -> Any:  # noqa: ANN401 - JSON
     """The service as Cloud Run tells it a moment later: revisions, traffic, conditions."""
     metadata = made["metadata"]

@@ -73,9 +73,7 @@ def versions(plane: ControlPlane, call: Call, project: str, secret: str) -> Any:
     SECRETS + "/{secret}/versions/{number}:access",
     permission="secretmanager.versions.access",
 )
-def access(
-    plane: ControlPlane, call: Call, project: str, secret: str, number: str
-) -> Any:  # noqa: ANN401 - JSON
+def access(plane: ControlPlane, call: Call, project: str, secret: str, number: str) -> Any:  # noqa: ANN401 - JSON
     """A version's value."""
     del call
     below = plane.below(f"projects/{project}/secrets/{secret}/versions")

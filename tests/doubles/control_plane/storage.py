@@ -61,9 +61,7 @@ def objects(plane: ControlPlane, call: Call, bucket: str) -> Any:  # noqa: ANN40
     plane.thing(f"b/{bucket}")
     prefix, delimiter = call.query.get("prefix", ""), call.query.get("delimiter")
     start = f"b/{bucket}/o/"
-    found = [
-        one for name, one in sorted(plane.things.items()) if name.startswith(start + prefix)
-    ]
+    found = [one for name, one in sorted(plane.things.items()) if name.startswith(start + prefix)]
     folders: set[str] = set()
     if delimiter:
         rest = {one["name"]: one["name"][len(prefix) :] for one in found}
