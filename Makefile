@@ -10,6 +10,8 @@ INSTALLED := $(VENV)/.installed
 EMULATE := tests/emulate
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Told to keep no bytecode, each process of the tests would compile all of it again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help install demo dev test emulate check bench lock infra image clean
 
@@ -48,9 +50,11 @@ dev: $(INSTALLED)
 	@$(BIN)/claude-run dev
 
 # Unit tests first. They and the rest wait more than they compute, hence more processes than cores.
+# End to end the tests of a file share servers, so they run in one process; tests/e2e/conftest.py
+# says which files begin.
 test: $(INSTALLED) emulate
 	$(BIN)/pytest --numprocesses 3 --dist worksteal tests/unit
-	$(BIN)/pytest --numprocesses 3 --dist loadgroup tests/e2e
+	$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder tests/e2e
 
 # Once, and again when its versions change. What needs it is skipped without it, never in CI.
 emulate:

@@ -1,6 +1,5 @@
 """What it costs to take a delivery in for good, beside a function that does nothing."""
 
-import json
 import sys
 import tempfile
 from collections.abc import Iterator

@@ -9,6 +9,7 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
+from claude_run.errors import ClaudeRunError
 from gateway.http.app import create_app
 from gateway.http.targets import Target, open_target, read_settings
 from gateway.instance import Instance
@@ -33,7 +34,7 @@ def open_app(folder: Path, **environ: str) -> Iterator[tuple[FlaskClient, Gatewa
 
 @contextmanager
 def open_function(
-    target: Target, folder: Path, *, starter: Starter | None = None, **environ: str
+    target: Target, folder: Path, starter: Starter | None = None, /, **environ: str
 ) -> Iterator[tuple[FlaskClient, Instance]]:
     """The same of any of the functions. Workers are started by `starter`, else by none."""
     known = {
@@ -57,6 +58,23 @@ def token(sub: str, **claims: object) -> dict[str, str]:
     texts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode() for part in parts]
     joined = ".".join(text.rstrip("=") for text in texts)
     return {"Authorization": f"Bearer {joined}.SIGNATURE_REMOVED_BY_GOOGLE"}
+
+
+class Started:
+    """A starter of workers that only counts."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.error: ClaudeRunError | None = None
+
+    def start(self) -> None:
+        """One more, or the error."""
+        self.times += 1
+        if self.error is not None:
+            raise self.error
+
+    def close(self) -> None:
+        """There is nothing to end."""
 
 
 class NoStore:

@@ -183,7 +183,7 @@ def opened(number: int = 7, *, sender: Json | None = None, **fields: Any) -> Jso
     return event("opened", issue=issue(number, **fields), sender=sender)
 
 
-def edited(changes: Json, *, sender: Json | None = None, **fields: Any) -> Json:  # noqa: ANN401
+def edited(changes: Mapping[str, str | None], *, sender: Json | None = None, **fields: Any) -> Json:  # noqa: ANN401
     """`issues`, edited: what stood there before, and what stands there now."""
     before = {name: {"from": text} for name, text in changes.items()}
     return event("edited", issue=issue(**fields), changes=before, sender=sender)

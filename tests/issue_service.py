@@ -25,11 +25,11 @@ from work_items import all_items
 SECONDS = 90.0
 
 
-def until(holds: Callable[[], bool], what: str) -> None:
-    """Wait for a condition."""
+def until(holds: Callable[[], bool], what: Callable[[], str]) -> None:
+    """Wait for a condition; else `what` is said."""
     deadline = time.monotonic() + SECONDS
     while not holds():
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, what()
         time.sleep(0.05)
 
 
@@ -113,7 +113,7 @@ class Service:
             found = self.items(repository)
             return len(found) >= number and all(item.state in FINAL for item in found)
 
-        until(over, f"{[item.state for item in self.items(repository)]} {self._logs()}")
+        until(over, lambda: f"{self.items(repository)}\n{self._logs()}")
         return self.items(repository)
 
     def _logs(self) -> str:
@@ -123,7 +123,7 @@ class Service:
         """The one item of a repository, once it is there."""
         until(
             lambda: [item.state for item in self.items(repository)] == [state],
-            f"never {state}: {self._logs()}",
+            lambda: f"never {state}: {self._logs()}",
         )
         return self.items(repository)[0]
 

@@ -16,8 +16,13 @@ from typing import Any, TypeVar
 from claude_run import logs
 from claude_run.client import Client
 from doubles.light_desk import LightGitHub
+from gateway.github.opening import GitHubApp
+from gateway.github.policy import Policy
+from gateway.github.settings import GitHubSettings
 from gateway.limit_settings import LimitSettings
+from gateway.metrics import Metrics
 from gateway.opening import COLLECTIONS
+from gateway.pull_requests import PullRequests
 from gateway.quota import Quota
 from gateway.sessions.registry import Registry
 from gateway.store import Document, Query, Store, Transaction, open_store
@@ -105,6 +110,8 @@ def worker(
         store=store,
         vault=open_vault(f"file://{folder}/vault"),
         client=Client(runner),
+        # Counters are no state: whatever of them is lost in a crash does not matter.
+        metrics=Metrics(opened, routes=()),
         clock=clock,
     )
     issues = IssueSteps(
@@ -117,9 +124,11 @@ def worker(
         publisher=light,
         server_url="http://127.0.0.1:1",
     )
+    own = GitHubApp(GitHubSettings(), store, turns.vault, clock)
+    pull_requests = PullRequests(github=own, server_url="http://127.0.0.1:1", policy=Policy())
     steps: dict[Kind, Steps] = {
         Kind.ISSUE: issues,
-        Kind.SESSION: DetachedSteps(store=store, turns=turns),
+        Kind.SESSION: DetachedSteps(store=store, turns=turns, pull_requests=pull_requests),
     }
     return Worker(claims=claims, steps=steps, clock=clock)
 

@@ -8,9 +8,11 @@ from gateway.cloud_run import CloudRunService
 from gateway.deployment import Deployment
 from gateway.forwarding import Forwarder
 from gateway.github.opening import GitHubApp
+from gateway.github.policy import Policy
 from gateway.health import Health
 from gateway.instance import open_instance
 from gateway.limits import Limits
+from gateway.pull_requests import PATIENCE_SECONDS, PullRequests
 from gateway.quota import Quota
 from gateway.runner import Runner
 from gateway.service import Gateway
@@ -54,7 +56,7 @@ def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
     own = open_instance(settings, collections=COLLECTIONS, routes=routes)
     store, vault, counters, clock = own.store, own.vault, own.metrics, own.clock
     accounts = Quota(settings.limits)
-    github = GitHubApp(settings.github, store, vault, clock)
+    github = GitHubApp(settings.github, store, vault, clock, patience=PATIENCE_SECONDS)
     registry = Registry(store=store, quota=accounts, clock=clock)
     service = settings.runner_service
     facts = Facts(store=store, vault=vault, settings=settings.github, clock=clock)
@@ -86,6 +88,12 @@ def open_gateway(settings: Settings, *, routes: Iterable[str] = ()) -> Gateway:
             store=store, queue=Queue(store=store, clock=clock), starter=own.starter
         ),
         github=github,
+        pull_requests=PullRequests(
+            github=github,
+            server_url=settings.github.server_url,
+            policy=Policy(settings.policy),
+            grants=settings.caller_repositories,
+        ),
         sweep=Sweep(
             claims=Claims(store=store, clock=clock),
             registry=registry,

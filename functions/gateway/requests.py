@@ -47,8 +47,6 @@ MAX_PAGE = 100
 MAX_EVENT_ID = 2**63 - 1
 # Where a stored key belongs. Whoever wants another upstream brings the key for it.
 STORED_KEY_UPSTREAM = "https://api.anthropic.com"
-# Until there is a publisher: empty this, and the options are honoured.
-UNAVAILABLE_OPTIONS = ("create_pr",)
 
 # The others are the gateway's own business.
 _PASSED_ON = tuple(
@@ -78,13 +76,8 @@ def parse_message(body: bytes) -> MessageRequest:
 
 
 def _checked(request: T) -> T:
-    options = request.options
-    for name in UNAVAILABLE_OPTIONS:
-        if getattr(options, name):
-            alias = SessionOptions.model_fields[name].alias or name
-            raise _refusal(f"options.{alias}", "is not available in this release")
     for name in ("anthropic_api_key", "github_token"):
-        if options.detach and getattr(request, name) is not None:
+        if request.options.detach and getattr(request, name) is not None:
             raise _refusal(
                 to_camel(name), "cannot be given with options.detach: it would have to be stored"
             )

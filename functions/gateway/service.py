@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Mapping
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -15,9 +15,11 @@ from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError
 from claude_run.identity import Caller
 from gateway.forwarding import Forwarder
 from gateway.github.opening import GitHubApp
+from gateway.github.reach import Reach, remembered
 from gateway.health import Health
 from gateway.instance import Instance
 from gateway.limits import Limits
+from gateway.pull_requests import PullRequests
 from gateway.quota import Quota, Wanted
 from gateway.requests import MessageRequest, StartRequest
 from gateway.runner import Runner
@@ -55,6 +57,7 @@ class Gateway(Instance):
     detached: Detached
     deliveries: Deliveries
     github: GitHubApp
+    pull_requests: PullRequests
     sweep: Sweep
     facts: Facts
     feeds: Feeds = field(default_factory=Feeds)
@@ -70,8 +73,11 @@ class Gateway(Instance):
         self._check_room()
         session = self._new_session(caller, request)
         options = self._run_options(request, session=None)
+        reach = self._reach(caller, session, session.options, request)
+        session = replace(session, options=remembered(session.options, reach))
+        self.pull_requests.lend(reach, options)
         claim = self.registry.start(session, self._wanted(options, request.own_key))
-        return self._drive(claim, request.prompt, options)
+        return self._drive(claim, request.prompt, options, reach)
 
     def _new_session(self, caller: Caller, request: StartRequest) -> Session:
         now = self.clock()
@@ -95,6 +101,8 @@ class Gateway(Instance):
         self._check_room()
         session = self._new_session(caller, request)
         check_detached(request, session=None)
+        reach = self._reach(caller, session, session.options, request)
+        session = replace(session, options=remembered(session.options, reach))
         queued = self.detached.start(session, request)
         self._start_worker()
         return queued
@@ -106,19 +114,22 @@ class Gateway(Instance):
         if not session.over:
             session.next_turn({}, self.clock())  # raises CONFLICT, before anything is read
         options = self._run_options(request, session=session)
+        kept = request.kept_options(session.options)
+        reach = self._reach(caller, session, kept, request)
+        self.pull_requests.lend(reach, options)
         claim = self.registry.next_turn(
-            session.key,
-            request.kept_options(session.options),
-            self._wanted(options, request.own_key),
+            session.key, remembered(kept, reach), self._wanted(options, request.own_key)
         )
-        return self._drive(claim, request.prompt, options)
+        return self._drive(claim, request.prompt, options, reach)
 
     def message_detached(self, caller: Caller, session_id: str, request: MessageRequest) -> Session:
         """Begin a session's next turn, that a worker will drive."""
         self._check_room()
         session = self._own(caller, session_id)
         check_detached(request, session=session)
-        queued = self.detached.message(session, request)
+        kept = request.kept_options(session.options)
+        reach = self._reach(caller, session, kept, request)
+        queued = self.detached.message(session, request, remembered(kept, reach))
         self._start_worker()
         return queued
 
@@ -164,6 +175,15 @@ class Gateway(Instance):
     ) -> dict[str, Any]:
         return run_options(self.store, self.vault, request, session=session)
 
+    def _reach(
+        self,
+        caller: Caller,
+        session: Session,
+        options: Mapping[str, Any],
+        request: StartRequest | MessageRequest,
+    ) -> Reach:
+        return self.pull_requests.reach(caller, session.repository, options, request.github_token)
+
     def _wanted(self, options: Mapping[str, Any], own_key: bool) -> Wanted:
         return Wanted(cost_usd=options.get("max_budget_usd"), own_key=own_key)
 
@@ -177,7 +197,7 @@ class Gateway(Instance):
                 headers={"Retry-After": "5"},
             )
 
-    def _drive(self, claim: Claim, prompt: str, options: dict[str, Any]) -> LogReader:
+    def _drive(self, claim: Claim, prompt: str, options: dict[str, Any], reach: Reach) -> LogReader:
         if claim.reservation.budget_usd is not None:
             options["max_budget_usd"] = claim.reservation.budget_usd
         driver = Driver(
@@ -186,7 +206,9 @@ class Gateway(Instance):
             store=self.store,
             client=self.client,
             feeds=self.feeds,
+            metrics=self.metrics,
             clock=self.clock,
+            propose=self.pull_requests.propose(reach, claim.session, prompt),
         )
         key = claim.session.key
         thread = threading.Thread(

@@ -10,6 +10,7 @@ from gateway.github.credentials import (
     WEBHOOK_SECRET,
     AppKey,
     app_key,
+    digest,
     webhook_secrets,
 )
 from gateway.github.settings import GitHubSettings
@@ -21,6 +22,7 @@ class Setup:
     """What the setup would have stored."""
 
     app_id: str = "42"
+    key_digest: str = ""
 
 
 @pytest.fixture
@@ -55,6 +57,16 @@ def test_each_half_of_the_key_may_stand_in_alone(vault: Vault) -> None:
     assert number == AppKey(app_id="7", private_key="stored")
     key = app_key(GitHubSettings(private_key="own"), vault, Setup())
     assert key == AppKey(app_id="42", private_key="own")
+
+
+def test_the_apps_own_key_holds_while_another_apps_is_there(vault: Vault) -> None:
+    """By its digest; the newest where none is known."""
+    vault.put(PRIVATE_KEY, "own")
+    vault.put(PRIVATE_KEY, "another", keep_previous=True)
+    known = app_key(GitHubSettings(), vault, Setup(key_digest=digest("own")))
+    assert known == AppKey(app_id="42", private_key="own")
+    newest = app_key(GitHubSettings(), vault, Setup(key_digest=digest("gone")))
+    assert newest == AppKey(app_id="42", private_key="another")
 
 
 def test_a_key_shows_itself_nowhere() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.github.marks import MAX_BODY, is_ours, is_unedited, marked, signed_message
 
-MADE = {"branch": "claude/x", "base": "b" * 40, "tree": "c" * 40}
+MADE = {"key": "k", "branch": "claude/x", "base": "b" * 40, "tree": "c" * 40}
 PARENT = "d" * 40
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from gateway.github.asked import Asked, Trigger
+from gateway.github.trigger_settings import Kind, Sign
 from gateway.metrics import read_counts
 from gateway.opening import COLLECTIONS
-from gateway.store import Put, Store, open_store
+from gateway.store import Put, Store, Update, open_store
 from gateway.work.conversation import MAX_WAITING, Conversation
 from gateway.work.queue import Accepted, Queue
 from gateway.work.record import State
-from work_items import ASKED, COMMENT, Clock, conversation, items
+from work_items import ASKED, COMMENT, Clock, all_items, conversation, items
 
 
 @pytest.fixture
@@ -141,3 +142,46 @@ def test_an_alias_leads_to_its_conversation(queue: Queue, store: Store, clock: C
     queue.accept(replace(COMMENT, issue=6, is_pull=True), delivery="d-1")
     assert items(store)["comment:1"].conversation == "7-5"
     assert conversation(store).current is not None
+
+
+def test_what_answered_nobody_can_be_asked_by_somebody_else(queue: Queue, store: Store) -> None:
+    """An outsider's issue was denied, silently; then a maintainer puts the label on it."""
+    label = (Sign(Kind.LABEL, "claude"),)
+    labeled = replace(ASKED, trigger=Trigger.LABELED, author="max", author_id=12, signs=label)
+    assert queue.accept(ASKED, delivery="d-1") is Accepted.NEW
+    assert queue.accept(labeled, delivery="d-2") is Accepted.UNFINISHED
+    _end(store, ASKED.key, State.DENIED)
+    assert queue.accept(ASKED, delivery="d-1") is Accepted.DUPLICATE
+    assert queue.accept(ASKED, delivery="d-3") is Accepted.DUPLICATE
+    assert queue.accept(labeled, delivery="d-4") is Accepted.NEW
+    assert queue.accept(labeled, delivery="d-4") is Accepted.UNFINISHED
+    again = next(item for item in all_items(store) if item.replays == ASKED.key)
+    assert (again.state, Asked.from_data(again.asked or {})) == (State.ACCEPTED, labeled)
+    assert again.key in (conversation(store).current, *conversation(store).waiting)
+    _end(store, again.key, State.DONE)
+    # It has been answered now, whoever asks.
+    for asked in (labeled, replace(labeled, author_id=13), ASKED):
+        assert queue.accept(asked, delivery="d-5") is Accepted.DUPLICATE
+    assert len(all_items(store)) == 2
+
+
+def test_what_answered_nobody_can_be_asked_for_another_reason(queue: Queue, store: Store) -> None:
+    """A repository that does not want all issues served may want this one."""
+    opened = replace(ASKED, signs=(Sign(Kind.ON_OPEN),))
+    queue.accept(opened, delivery="d-1")
+    _end(store, ASKED.key, State.DENIED)
+    edited = replace(opened, signs=(Sign(Kind.ON_OPEN, fresh=False),), unless_served=True)
+    assert queue.accept(edited, delivery="d-2") is Accepted.NEW
+    talk = conversation(store)
+    store.write([Update(talk.path, {"served": True})])
+    for item in all_items(store):
+        _end(store, item.key, State.DENIED)
+    assert queue.accept(edited, delivery="d-3") is Accepted.DUPLICATE
+    stale = replace(edited, author_id=12)
+    assert queue.accept(stale, delivery="d-4") is Accepted.NOT_NEEDED
+    assert queue.accept(replace(opened, author_id=12), delivery="d-5") is Accepted.NEW
+    assert len(all_items(store)) == 3
+
+
+def _end(store: Store, key: str, state: State) -> None:
+    store.write([Update(f"work/{key}", {"state": state.value, "held": False, "ready": False})])

@@ -16,7 +16,6 @@ from claude_run.wire_sessions import (
     SessionView,
     StartRequest,
 )
-from gateway import requests
 from gateway.requests import (
     DEFAULT_PAGE,
     MAX_EVENT_ID,
@@ -231,20 +230,6 @@ def test_a_wrong_message_is_refused_by_its_field(field: str, fields: dict[str, A
 def test_a_body_that_is_no_object_is_refused(parse: Callable[[bytes], object], body: bytes) -> None:
     """As on `POST /run`."""
     assert field_of(lambda: parse(body)) == "body"
-
-
-@pytest.mark.parametrize("name", ["createPR", "detach"])
-def test_what_is_not_there_yet_is_refused_clearly(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """True is refused by name, false is what happens anyway; one line takes it away."""
-    for make in (start, message):
-        error = refusal(lambda make=make: make(options={name: True}))  # type: ignore[misc]
-        assert error.message == f"options.{name}: is not available in this release"
-        assert error.details["field"] == f"options.{name}"
-        assert make(options={name: False}).to_json()["options"] == {name: False}
-    monkeypatch.setattr(requests, "UNAVAILABLE_OPTIONS", ())
-    assert start(options={name: True}).to_json()["options"] == {name: True}
 
 
 # --- what the runner is told ---------------------------------------------------------------------

@@ -73,7 +73,12 @@ def test_the_command_prints_the_code(vault: FileVault, tmp_path: Path) -> None:
     assert "VAULT_URL" in done.stderr
 
 
-@pytest.mark.parametrize("wrong", ["", "x", CODE[:-1], CODE.upper() + "x", "é" * 32, "\udc80" * 32])
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "x", CODE[:-1], CODE.upper() + "x", "é" * 32, "\udc80" * 32],
+    # The code is another one in each process that collects tests.
+    ids=["empty", "short", "all-but-one", "longer", "not-ascii", "no-text"],
+)
 def test_only_the_code_is_the_code(wrong: str) -> None:
     """Whatever else somebody types, in any script."""
     with pytest.raises(CallerError) as caught:

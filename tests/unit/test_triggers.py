@@ -141,7 +141,7 @@ def test_an_edit_serves_an_issue_that_was_not_served() -> None:
     ],
 )
 def test_an_edit_that_newly_mentions_us_counts_always(
-    before: dict[str, str | None], fields: dict[str, str]
+    before: dict[str, str | None], fields: dict[str, Any]
 ) -> None:
     """Whether the issue was served before or not."""
     found = asked(gh.edited(before, **fields), QUIET)
@@ -157,7 +157,7 @@ def test_an_edit_that_newly_mentions_us_counts_always(
     ],
 )
 def test_a_mention_that_was_there_is_not_new(
-    before: dict[str, str], fields: dict[str, str]
+    before: dict[str, str | None], fields: dict[str, Any]
 ) -> None:
     """It counts where nobody has served it."""
     assert asked(gh.edited(before, **fields), QUIET).unless_served

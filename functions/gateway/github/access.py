@@ -10,7 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from github import Auth, Github, GithubException, GithubIntegration
@@ -32,6 +32,9 @@ from gateway.github.tokens import Permissions, Token, Tokens, key_of
 TIMEOUT_SECONDS = 15
 # Each keeps a connection open.
 MAX_CLIENTS = 64
+# So long a repository is known by its name, as it was found.
+FOUND = timedelta(minutes=5)
+MAX_REFS = 256
 API_VERSION = "2022-11-28"
 
 READ: Permissions = {"metadata": "read"}
@@ -62,6 +65,7 @@ class GitHubAccess:
         self._lock = threading.Lock()
         self._app: tuple[AppKey, GithubIntegration] | None = None
         self._clients: OrderedDict[object, Github] = OrderedDict()
+        self._refs: OrderedDict[str, tuple[datetime, RepositoryRef]] = OrderedDict()
         # At DEBUG it logs answers whole, and one of them is a token.
         logging.getLogger("github").setLevel(logging.WARNING)
 
@@ -130,11 +134,30 @@ class GitHubAccess:
             raise CallerError(f"{repository.name} is another repository now.", code=Code.NOT_FOUND)
         return found
 
-    def find(self, name: str) -> RepositoryRef:
-        """The repository `owner/name` by the App; NOT_FOUND where the App is not installed."""
+    def find(self, name: str, *, token: str | None = None) -> RepositoryRef:
+        """The repository `owner/name` by the App; NOT_FOUND where the App is not installed.
+
+        `token`: by somebody's own; then there is no installation.
+        """
+        if token is not None:
+            return self._found(name, token, installation=0)
+        now = self._clock()
+        with self._lock:
+            known = self._refs.get(name)
+        if known is not None and now < known[0]:
+            return known[1]
         installation = self._installation(name)
-        token = self._mint(name, installation, {"repositories": [name.partition("/")[2]]}, READ)
-        with self.for_token(token.value) as client, translated(self._clock):
+        chosen = {"repositories": [name.partition("/")[2]]}
+        ref = self._found(name, self._mint(name, installation, chosen, READ).value, installation)
+        with self._lock:
+            self._refs[name] = now + FOUND, ref
+            self._refs.move_to_end(name)
+            if len(self._refs) > MAX_REFS:
+                self._refs.popitem(last=False)
+        return ref
+
+    def _found(self, name: str, token: str, installation: int) -> RepositoryRef:
+        with self.for_token(token) as client, translated(self._clock):
             found = client.get_repo(name)
             return RepositoryRef(
                 id=found.id,

@@ -17,20 +17,24 @@ _MARK = re.compile(r"\n*<!-- claude-run:(?P<digest>[0-9a-f]{16}) -->\s*\Z")
 _TRAILERS = re.compile(r"[A-Za-z][A-Za-z0-9-]*: \S.*(\n[A-Za-z][A-Za-z0-9-]*: \S.*)*")
 
 
-def signed_message(message: str, *, branch: str, base: str, tree: str, parent: str) -> str:
+def signed_message(
+    message: str, *, key: str, branch: str, base: str, tree: str, parent: str
+) -> str:
     """A commit's message with its trailer."""
     text = message.strip()
     last = text.rpartition("\n\n")[2]
     gap = "\n" if last != text and _TRAILERS.fullmatch(last) else "\n\n"
-    return f"{text}{gap}{_trailer(branch, base, tree, parent)}"
+    return f"{text}{gap}{_trailer(key, branch, base, tree, parent)}"
 
 
-def is_ours(message: str, *, branch: str, base: str, tree: str, parents: tuple[str, ...]) -> bool:
-    """Whether a commit is as we made it, for this branch, from a change set against `base`."""
+def is_ours(
+    message: str, *, key: str, branch: str, base: str, tree: str, parents: tuple[str, ...]
+) -> bool:
+    """Whether a commit is as we made it: for this work, on this branch, of changes to `base`."""
     if len(parents) != 1:
         return False
     last = message.rstrip().rpartition("\n")[2]
-    return last == _trailer(branch, base, tree, parents[0])
+    return last == _trailer(key, branch, base, tree, parents[0])
 
 
 def marked(body: str) -> str:
@@ -46,8 +50,8 @@ def is_unedited(body: str) -> bool:
     return found is not None and found["digest"] == _digest(plain[: found.start()])
 
 
-def _trailer(branch: str, base: str, tree: str, parent: str) -> str:
-    return f"{TRAILER}: {_digest(branch, base, tree, parent)}"
+def _trailer(*facts: str) -> str:
+    return f"{TRAILER}: {_digest(*facts)}"
 
 
 def _digest(*parts: str) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from gateway.github.credentials import AppKey, app_key
+from gateway.github.patience import PATIENCE_SECONDS
 from gateway.github.settings import GitHubSettings
 from gateway.setup.record import Apps
 from gateway.store import Store
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class GitHubApp:
-    """The App of this deployment. Safe under threads; nothing is imported or asked before use."""
+    """The App of this deployment. Safe under threads; nothing is imported or asked before use.
+
+    `patience`: seconds that one call to GitHub may wait for a limit or an outage to end.
+    """
 
     def __init__(
         self,
@@ -24,7 +28,10 @@ class GitHubApp:
         store: Store,
         vault: Vault,
         clock: Callable[[], datetime],
+        *,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
+        self._patience = patience
         self._settings = settings
         self._vault = vault
         self._clock = clock
@@ -43,7 +50,10 @@ class GitHubApp:
         with self._lock:
             if self._access is None:
                 self._access = GitHubAccess(
-                    settings=self._settings, key=self.key, clock=self._clock
+                    settings=self._settings,
+                    key=self.key,
+                    clock=self._clock,
+                    patience=self._patience,
                 )
             return self._access
 

@@ -51,7 +51,7 @@ class Publication:
 
     `base`: the commit that the change set is against, whole, also on later turns. `target`: the
     branch that the pull request goes into. `branch`: the one that is ours. `body` is given what
-    is held back.
+    is held back. `key`: whose work it is, where others may have a branch of the same name.
     """
 
     repository: RepositoryRef
@@ -63,6 +63,7 @@ class Publication:
     body: Callable[[Sequence[HeldBack]], str]
     message: str
     draft: bool = False
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +114,13 @@ class Publisher:
             return work.done()
 
     def foreign_head(
-        self, repository: RepositoryRef, branch: str, base: str, *, token: str | None = None
+        self,
+        repository: RepositoryRef,
+        branch: str,
+        base: str,
+        *,
+        key: str = "",
+        token: str | None = None,
     ) -> str | None:
         """The commit that somebody else has pushed to a branch of ours, or None.
 
@@ -122,7 +129,7 @@ class Publisher:
         """
         with self._opened(repository, token) as opened:
             head = _head(opened, branch)
-            if head is None or head.sha == base or _ours(head, branch, base):
+            if head is None or head.sha == base or _ours(head, branch, base, key):
                 return None
             return head.sha
 
@@ -225,7 +232,7 @@ class _Work:
         for _ in range(MAX_TRIES):
             head = self._head(name)
             if head is not None:
-                if head.sha != base.sha and not _ours(head, name, base.sha):
+                if head.sha != base.sha and not self._ours(head, name, base):
                     return self._beneath(head, name, base, tree)
                 if head.tree.sha == tree.sha:
                     return head.sha
@@ -256,9 +263,12 @@ class _Work:
                 return None
             self.proceed()
             commit = self.repository.get_git_commit(commit.parents[0].sha)
-            if commit.tree.sha == tree.sha and _ours(commit, name, base.sha):
+            if commit.tree.sha == tree.sha and self._ours(commit, name, base):
                 return commit.sha
         return None
+
+    def _ours(self, commit: GitCommit, name: str, base: GitCommit) -> bool:
+        return _ours(commit, name, base.sha, self.publication.key)
 
     def _commit(self, name: str, base: GitCommit, tree: GitTree, parent: GitCommit) -> GitCommit:
         made = self._commits.get((name, parent.sha))
@@ -268,6 +278,7 @@ class _Work:
             made = self._commits[name, parent.sha] = self.repository.create_git_commit(
                 signed_message(
                     self.publication.message,
+                    key=self.publication.key,
                     branch=name,
                     base=base.sha,
                     tree=tree.sha,
@@ -354,9 +365,10 @@ def _head(repository: Repository, branch: str) -> GitCommit | None:
     return repository.get_git_commit(found.sha)
 
 
-def _ours(commit: GitCommit, branch: str, base: str) -> bool:
+def _ours(commit: GitCommit, branch: str, base: str, key: str) -> bool:
     return is_ours(
         commit.message,
+        key=key,
         branch=branch,
         base=base,
         tree=commit.tree.sha,

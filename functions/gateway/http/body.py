@@ -10,6 +10,8 @@ from claude_run.errors import CallerError, Code
 from claude_run.wire import MAX_BODY_BYTES
 
 _PIECE = 64 * 1024
+# How long a sender may send nothing at all: it holds a thread.
+SILENCE_SECONDS = 20.0
 MAX_FORM_FIELDS = 20
 
 
@@ -65,13 +67,19 @@ def _read(request: Request, at_most: int) -> bytes:
     if len(declared) > 12 or (declared.isdigit() and int(declared) > at_most):
         raise _too_large(at_most)
     body = bytearray()
+    connection = request.environ.get("gunicorn.socket")
     try:
+        if connection is not None:
+            connection.settimeout(SILENCE_SECONDS)
         while piece := request.stream.read(_PIECE):
             body += piece
             if len(body) > at_most:
                 raise _too_large(at_most)
     except (ClientDisconnected, ParseException, OSError):  # the last two are gunicorn's
         raise CallerError("The body ends too early or is not well chunked.") from None
+    finally:
+        if connection is not None:
+            connection.settimeout(None)
     return bytes(body)
 
 

@@ -25,12 +25,11 @@ from claude_run.wire_sessions import (
     MessageRequest,
     SessionAccepted,
     SessionList,
-    SessionOptions,
     SessionView,
     StartRequest,
 )
 from gateway.http import routes, shapes
-from gateway.requests import MAX_EVENT_ID, MAX_PAGE, UNAVAILABLE_OPTIONS
+from gateway.requests import MAX_EVENT_ID, MAX_PAGE
 
 _REF = "#/components/schemas/{model}"
 _STREAM = "text/event-stream"
@@ -406,7 +405,4 @@ def _schemas() -> dict[str, Any]:
         [(model, "validation") for model in models.values()], by_alias=True, ref_template=_REF
     )
     schemas: dict[str, Any] = found["$defs"]
-    options = schemas["SessionOptions"]["properties"]
-    for name in UNAVAILABLE_OPTIONS:
-        options[SessionOptions.model_fields[name].alias or name] |= {"const": False}
     return schemas

@@ -93,7 +93,7 @@ def report(item: WorkItem) -> str:
         mark(item.key),
         _heading(code, publication),
         _what_happened(item, code),
-        _held_back(publication.get("heldBack", ())),
+        held_back_list(publication.get("heldBack", ())),
         "\n".join(f"> ⚠️ {inert.line(one, MAX_MESSAGE)}" for one in item.facts.get("warnings", ())),
         _table(item),
         f"<sub>{GO_ON.format(phrase=phrase(item), there=there)}</sub>",
@@ -111,7 +111,7 @@ def pull_request(item: WorkItem, held_back: Sequence[HeldBack]) -> tuple[str, st
     by = ASKED_BY.format(author=inert.line(asked.author, MAX_NAME), number=asked.issue)
     body = joined(
         reference,
-        _held_back(told),
+        held_back_list(told),
         _table(item, in_pull_request=True),
         f"<sub>{by} {GO_ON.format(phrase=phrase(item), there='')}</sub>",
         _answer(item.outcome["result"]),
@@ -159,7 +159,8 @@ def _link(publication: Mapping[str, Any]) -> str:
     return f"[#{publication['number']}]({publication['url']})"
 
 
-def _held_back(held_back: Sequence[Mapping[str, str]]) -> str:
+def held_back_list(held_back: Sequence[Mapping[str, str]]) -> str:
+    """What is not in a pull request, with the rule; nothing of nothing."""
     if not held_back:
         return ""
     lines = [

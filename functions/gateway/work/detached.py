@@ -7,6 +7,8 @@ import structlog
 
 from claude_run.errors import CallerError, ClaudeRunError, Code
 from claude_run.wire import parse
+from gateway.github.reach import recalled
+from gateway.pull_requests import PullRequests
 from gateway.requests import MessageRequest, StartRequest
 from gateway.sessions import blobs
 from gateway.sessions.record import Session, StaleLeaseError
@@ -27,6 +29,7 @@ class DetachedSteps:
 
     store: Store
     turns: Turns
+    pull_requests: PullRequests
 
     def take(self, hold: Hold) -> None:
         """On to its end, or until it is put off or interrupted."""
@@ -55,6 +58,8 @@ class DetachedSteps:
             return
         request = self._request(session)
         options = self.turns.options(request, session=session)
+        reach = recalled(session.options)
+        self.pull_requests.lend(reach, options)
         try:
             claim = hold.begin(
                 session=key,
@@ -71,7 +76,8 @@ class DetachedSteps:
                 raise
             wait_for_quota(hold, error, now=self.turns.clock())
             return
-        outcome = self.turns.drive(hold, claim, request.prompt, options, lambda _events: None)
+        propose = self.pull_requests.propose(reach, claim.session, request.prompt)
+        outcome = self.turns.drive(hold, claim, request.prompt, options, propose=propose)
         hold.produced(outcome.to_data())
 
     def _request(self, session: Session) -> Request:

@@ -137,7 +137,7 @@ class IssueSteps:
         progress = self.desk.progress(hold.item, admission)
         try:
             outcome = self.turns.drive(
-                hold, claim, prepared.request.prompt, prepared.options, progress.watch
+                hold, claim, prepared.request.prompt, prepared.options, watch=progress.watch
             )
             hold.produced(outcome.to_data())
         finally:

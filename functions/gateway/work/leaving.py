@@ -1,11 +1,14 @@
 """Turns of sessions that their callers leave to a worker: session and work item in one commit."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from claude_run.errors import CallerError, Code
 from gateway.requests import MessageRequest, StartRequest, to_run_options
 from gateway.sessions import blobs
 from gateway.sessions.record import RETENTION, Session
 from gateway.sessions.registry import Registry
-from gateway.store import Create, Store, Transaction
+from gateway.store import Create, Put, Store, Transaction
 from gateway.work.record import Kind, State, WorkItem
 
 # Compressed. It is written in one commit with its session, of 9 MB at most.
@@ -38,15 +41,15 @@ class Detached:
             lambda tx: self._added(tx, self._registry.queue_in(tx, session), request)
         )
 
-    def message(self, session: Session, request: MessageRequest) -> Session:
-        """Begin the session's next turn so. `CallerError` as for `start`."""
+    def message(
+        self, session: Session, request: MessageRequest, options: Mapping[str, Any]
+    ) -> Session:
+        """Begin the session's next turn so, with these to keep. `CallerError` as for `start`."""
         self._registry.find(session.key)  # an orphan is finalised first, and can then be continued
         return self._store.transact(
             lambda tx: self._added(
                 tx,
-                self._registry.queue_turn_in(
-                    tx, session.key, request.kept_options(session.options)
-                ),
+                self._registry.queue_turn_in(tx, session.key, options),
                 request,
             )
         )
@@ -67,7 +70,7 @@ class Detached:
         return session
 
 
-def _request_writes(session: Session, request: Request) -> list[Create]:
+def _request_writes(session: Session, request: Request) -> list[Put]:
     # Never a key or a token: with those, `detach` was refused.
     value = request.model_dump(mode="json", by_alias=True, exclude_unset=True)
     writes = blobs.pieces(

@@ -7,7 +7,9 @@ from gateway.github.publication import Publisher
 from gateway.instance import utc_now
 from gateway.issues.desk import Desk
 from gateway.limit_settings import MICROS
+from gateway.metrics import Metrics
 from gateway.opening import COLLECTIONS
+from gateway.pull_requests import PullRequests
 from gateway.quota import Quota
 from gateway.sessions.registry import Registry
 from gateway.settings import RunSettings
@@ -29,12 +31,14 @@ def open_worker(settings: RunSettings) -> Worker:
     vault = open_vault(settings.vault_url)
     quota = Quota(settings.limits)
     claims = Claims(store=store, clock=clock)
-    access = GitHubApp(settings.github, store, vault, clock).access()
+    github = GitHubApp(settings.github, store, vault, clock)
+    access, policy = github.access(), Policy(settings.policy)
     turns = Turns(
         registry=Registry(store=store, quota=quota, clock=clock),
         store=store,
         vault=vault,
         client=Client(settings.runner_url),
+        metrics=Metrics(store, routes=()),
         clock=clock,
     )
     issues = IssueSteps(
@@ -50,11 +54,18 @@ def open_worker(settings: RunSettings) -> Worker:
         ),
         tokens=access,
         pulls=GitHubPulls(access),
-        publisher=Publisher(access=access, policy=Policy(settings.policy)),
+        publisher=Publisher(access=access, policy=policy),
         server_url=settings.github.server_url,
+    )
+    detached = DetachedSteps(
+        store=store,
+        turns=turns,
+        pull_requests=PullRequests(
+            github=github, server_url=settings.github.server_url, policy=policy
+        ),
     )
     return Worker(
         claims=claims,
-        steps={Kind.ISSUE: issues, Kind.SESSION: DetachedSteps(store=store, turns=turns)},
+        steps={Kind.ISSUE: issues, Kind.SESSION: detached},
         clock=clock,
     )

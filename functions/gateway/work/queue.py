@@ -57,18 +57,26 @@ class Queue:
             talk = stored.resolved(tx, asked.conversation)
             known = tx.get(deliveries.path_of(delivery))
             found = stored.item(tx, asked.key)
+            newest = stored.item(tx, newest_key(found)) if found and found.replay else found
             brought = Delivery.of(delivery, asked, now=now)
             arrival = [] if known else [Create(deliveries.path_of(delivery), brought.to_data())]
-            if found is not None:
+            if newest is not None and not _is_asked_anew(newest, asked):
                 if arrival:
                     tx.write(*arrival, webhook_write())
-                return Accepted.DUPLICATE if found.over else Accepted.UNFINISHED
-            if known is not None and known.data["work"] == asked.key:
+                return Accepted.DUPLICATE if newest.over else Accepted.UNFINISHED
+            if newest is None and known is not None and known.data["work"] == asked.key:
                 return Accepted.DUPLICATE  # the work was done so long ago that it is forgotten
             if asked.unless_served and talk.served:
                 tx.write(webhook_write())
                 return Accepted.NOT_NEEDED
-            item, talk = _placed(_item_of(asked, delivery=delivery, now=now), talk)
+            fresh = _item_of(asked, delivery=delivery, now=now)
+            if found is not None:
+                found = replace(found, replay=found.replay + 1)
+                fresh = replace(
+                    fresh, key=newest_key(found), replays=newest.key if newest else None
+                )
+                tx.write(Put(found.path, found.to_data()))
+            item, talk = _placed(fresh, talk)
             tx.write(
                 *arrival,
                 Create(item.path, item.to_data()),
@@ -111,6 +119,17 @@ class Queue:
             return item
 
         return self._store.transact(work)
+
+
+def _is_asked_anew(item: WorkItem, asked: Asked) -> bool:
+    """Whether the item answered nobody, and somebody else asks the same, or for another reason.
+
+    An outsider opens an issue, and later a maintainer puts the label on it.
+    """
+    if item.state is not State.DENIED or item.asked is None:
+        return False
+    before = Asked.from_data(item.asked)
+    return (before.author_id, before.signs) != (asked.author_id, asked.signs)
 
 
 def newest_key(first: WorkItem) -> str:

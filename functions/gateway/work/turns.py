@@ -8,12 +8,14 @@ from typing import Any
 from claude_run.client import Client
 from claude_run.errors import CallerError, Code
 from claude_run.wire import Changes
+from gateway.metrics import Metrics
 from gateway.quota import Wanted
 from gateway.requests import MessageRequest, StartRequest
 from gateway.sessions import continuing
 from gateway.sessions.driver import Driver, Ended, Turn
 from gateway.sessions.events import SessionEvent
 from gateway.sessions.live import Feeds
+from gateway.sessions.proposing import Propose
 from gateway.sessions.record import Session
 from gateway.sessions.registry import Claim, Registry
 from gateway.store import Store
@@ -33,6 +35,7 @@ class Turns:
     store: Store
     vault: Vault
     client: Client
+    metrics: Metrics
     clock: Callable[[], datetime]
     feeds: Feeds = field(default_factory=Feeds)
 
@@ -56,7 +59,14 @@ class Turns:
         return Wanted(cost_usd=options.get("max_budget_usd"))
 
     def drive(
-        self, hold: Hold, claim: Claim, prompt: str, options: dict[str, Any], watch: Watch
+        self,
+        hold: Hold,
+        claim: Claim,
+        prompt: str,
+        options: dict[str, Any],
+        *,
+        watch: Watch = lambda _events: None,
+        propose: Propose | None = None,
     ) -> Outcome:
         """Drive it to its end, whoever brings that about."""
         if claim.reservation.budget_usd is not None:
@@ -72,14 +82,18 @@ class Turns:
             store=self.store,
             client=self.client,
             feeds=self.feeds,
+            metrics=self.metrics,
             clock=self.clock,
             watch=watch,
+            propose=propose,
         )
         hold.driving(driver)
         try:
             driver.run()
         finally:
             hold.driving(None)
+            # This process may end any time now; what it has counted is stored first.
+            self.metrics.close()
         return self._outcome(hold, claim.session, driver.ended)
 
     def recover(self, hold: Hold) -> Outcome:
