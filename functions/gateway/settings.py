@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 from urllib.parse import urlsplit
 
 from claude_run.endpoint import Endpoint
@@ -50,6 +50,8 @@ class CommonSettings:
     triggers: TriggerSettings
     worker_job: str | None
 
+    starts_workers: ClassVar[bool] = True
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], *, loopback: bool = False) -> Self:
         """Read all of it, or raise `ConfigurationError` naming everything that is wrong.
@@ -79,8 +81,15 @@ class CommonSettings:
             "github": _part(wrong, GitHubSettings.from_environ, environ),
             "setup": _part(wrong, SetupSettings.from_environ, environ),
             "triggers": _part(wrong, TriggerSettings.from_environ, environ),
-            "worker_job": _worker_job(environ, wrong),
+            "worker_job": _worker_job(environ, wrong, needed=cls.starts_workers),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupPagesSettings(CommonSettings):
+    """What the function `setup` needs: no workers."""
+
+    starts_workers: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,11 +168,11 @@ def _account(environ: Mapping[str, str], name: str, wrong: list[str]) -> str | N
     return account
 
 
-def _worker_job(environ: Mapping[str, str], wrong: list[str]) -> str | None:
+def _worker_job(environ: Mapping[str, str], wrong: list[str], *, needed: bool) -> str | None:
     job = environ.get("WORKER_JOB", "").strip() or None
     if job is not None:
         _part(wrong, JobStarter.parse, job)
-    elif environ.get("K_SERVICE"):
+    elif needed and environ.get("K_SERVICE"):
         # A function has no processor for a process that outlives its answers.
         wrong.append("WORKER_JOB is missing")
     return job

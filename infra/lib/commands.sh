@@ -55,6 +55,9 @@ not_yet() {
     -e 'ervice account .* does not exist' -e 'concurrent policy changes' "$1"
 }
 
+# A gcloud is a hundred megabytes.
+LOOKS_AT_ONCE=8
+
 # look NAME COMMAND…: what is there, into $work/NAME, beside the other looks; `seen` waits.
 looks=''
 look() {
@@ -64,6 +67,7 @@ look() {
   [ "$offline" = no ] || return 0
   "$@" >"$work/$name" 2>"$work/$name.err" &
   looks="$looks $name:$!"
+  if [ "$(echo "$looks" | wc -w)" -ge "$LOOKS_AT_ONCE" ]; then seen; fi
 }
 
 seen() {

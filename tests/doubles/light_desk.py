@@ -31,6 +31,7 @@ class LightAdmission:
     base: str = "main"
     head: None = None
     comment_only: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import servers
+import thoroughness  # noqa: F401 - it sets Hypothesis up
 from doubles.emulate import require_emulate
 from doubles.github import GitHub, serve_github
 from leftovers import left_behind

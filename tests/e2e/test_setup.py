@@ -79,9 +79,14 @@ def apps() -> Iterator[GitHubApps]:
 @pytest.fixture
 def deployed(tmp_path: Path, apps: GitHubApps) -> Iterator[Deployment]:
     """The function `setup` alone; nobody has made a setup code for it yet."""
-    environ = {"GITHUB_SERVER_URL": apps.url, "GITHUB_API_URL": apps.url, "WEBHOOK_URL": HOOK}
     with running_gateway(
-        NOBODY, tmp_path, target="setup", ANTHROPIC_BASE_URL=NOBODY, **environ
+        NOBODY,
+        tmp_path,
+        target="setup",
+        GITHUB_SERVER_URL=apps.url,
+        GITHUB_API_URL=apps.url,
+        WEBHOOK_URL=HOOK,
+        ANTHROPIC_BASE_URL=NOBODY,
     ) as server:
         yield Deployment(server=server, vault=FileVault(tmp_path / "vault"), github=apps)
 
@@ -146,12 +151,16 @@ def test_a_person_at_the_keyboard(model: Server, apps: GitHubApps, tmp_path: Pat
     """From the setup code to an installed App in a real browser, without a mouse or a script."""
     vault = FileVault(tmp_path / "vault")
     vault.put(SETUP_CODE, new_code())
-    environ = {
-        "GITHUB_SERVER_URL": apps.url,
-        "GITHUB_API_URL": apps.url,
-        "ANTHROPIC_BASE_URL": model.url,
-    }
-    with browser() as page, running_gateway(NOBODY, tmp_path, **environ) as server:
+    with (
+        browser() as page,
+        running_gateway(
+            NOBODY,
+            tmp_path,
+            GITHUB_SERVER_URL=apps.url,
+            GITHUB_API_URL=apps.url,
+            ANTHROPIC_BASE_URL=model.url,
+        ) as server,
+    ):
         page.size(390, 844)
         page.go(f"{server.url}/gh-setup")
         page.until_focused("Setup code")

@@ -65,6 +65,14 @@ def test_an_open_function_asks_for_no_callers(target: Target) -> None:
         assert name in raised.value.message
 
 
+def test_the_set_up_starts_no_workers() -> None:
+    """It needs no job for them; who takes deliveries in does."""
+    environ = {name: value for name, value in CLOUD.items() if name != "WORKER_JOB"}
+    assert read_settings(Target.SETUP, environ, loopback=False).worker_job is None
+    with pytest.raises(ConfigurationError, match="WORKER_JOB is missing"):
+        read_settings(Target.WEBHOOK, environ, loopback=False)
+
+
 @pytest.mark.parametrize("target", [Target.API, Target.GATEWAY])
 def test_who_serves_callers_must_know_them(target: Target) -> None:
     """Without AUTH it does not start anywhere but on loopback."""

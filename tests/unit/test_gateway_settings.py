@@ -56,6 +56,8 @@ def test_everything_wrong_is_named_at_once() -> None:
             "CALLER_REPOSITORIES": "[]",
             "RATE_LIMIT_PER_MINUTE": "0",
             "RUN_BUDGET_USD": "x",
+            "WEBHOOK_URL": "http://planted.example/webhooks/github",
+            "ANTHROPIC_BASE_URL": "http://planted.example",
         }
     )
     for name in (
@@ -68,6 +70,8 @@ def test_everything_wrong_is_named_at_once() -> None:
         "CALLER_REPOSITORIES",
         "RATE_LIMIT_PER_MINUTE",
         "RUN_BUDGET_USD",
+        "WEBHOOK_URL",
+        "ANTHROPIC_BASE_URL",
     ):
         assert name in message
     assert "planted" not in message

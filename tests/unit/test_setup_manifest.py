@@ -20,7 +20,10 @@ GITHUB = "https://github.com"
 
 
 def request(
-    organisation: str | None = None, webhook_url: str | None = HOOK, server_url: str = GITHUB
+    organisation: str | None = None,
+    webhook_url: str | None = HOOK,
+    server_url: str = GITHUB,
+    suffix: str = "c0ffee",
 ) -> Request:
     """An App to ask for."""
     return Request(
@@ -28,7 +31,7 @@ def request(
         server_url=server_url,
         organisation=organisation,
         webhook_url=webhook_url,
-        suffix="c0ffee",
+        suffix=suffix,
     )
 
 
@@ -72,13 +75,16 @@ def test_where_the_form_goes() -> None:
     assert ghes.action == "https://github.acme.example/git/organizations/acme/settings/apps/new"
 
 
-@pytest.mark.parametrize("organisation", [None, "acme", "a" * 39, f"{'a' * 22}-b"])
-def test_the_name_is_one_that_github_takes(organisation: str | None) -> None:
-    """However long the organisation's."""
-    wanted = request(organisation)
+@pytest.mark.parametrize("organisation", ["acme", "a" * 39, f"{'a' * 22}-b", f"{'a' * 15}-b"])
+@pytest.mark.parametrize("suffix", ["", "c0ffee"])
+def test_the_name_is_one_that_github_takes(organisation: str, suffix: str) -> None:
+    """However long the organisation's; what makes it a new one is not cut off."""
+    wanted = request(organisation, suffix=suffix)
     assert complaint(wanted.manifest()) is None
-    assert wanted.name[-1] != "-"
-    assert wanted.name.startswith("claude-run-")
+    assert wanted.name.startswith("claude-run-a")
+    assert wanted.name.endswith(suffix)
+    assert not wanted.name.endswith("-")
+    assert "--" not in wanted.name
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a-", "a/b", "a?b", "..", "a b", "a" * 40, "é", "a\n"])

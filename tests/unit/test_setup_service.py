@@ -34,14 +34,16 @@ class CrashError(Exception):
 
 
 class ObstructedVault(FileVault):
-    """A real vault, with something in the way of one secret's next writes."""
+    """A real vault, with something in the way of a secret's next writes, or just before them."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.obstacles: dict[str, list[Exception]] = {}
+        self.before: Callable[[], None] = lambda: None
 
     def put(self, name: str, value: str, *, keep_previous: bool = False) -> None:
         """As a vault does, unless something is in the way."""
+        self.before()
         if self.obstacles.get(name):
             raise self.obstacles[name].pop(0)
         super().put(name, value, keep_previous=keep_previous)
@@ -184,22 +186,17 @@ def test_of_two_that_create_one_at_once_one_is_refused(deployment: Deployment) -
 
 
 def test_two_in_the_very_same_moment(deployment: Deployment) -> None:
-    """The second finds the first between its look and its write."""
+    """The first one's callback runs whole just before the second one's first secret is written."""
     second = deployment.asked()
     first = deployment.asked()
-    numbers = []
+    numbers: list[str] = []
 
-    class Meanwhile(dict[str, list[Exception]]):
-        """The first one's callback runs whole before the second one's first secret is written."""
+    def meanwhile() -> None:
+        if not numbers:
+            numbers.append("")
+            numbers[0] = first()
 
-        def get(self, name: str, default: object = None) -> None:
-            """Nothing is in the way."""
-            del name, default
-            if not numbers:
-                numbers.append("")
-                numbers[0] = first()
-
-    deployment.vault.obstacles = Meanwhile()
+    deployment.vault.before = meanwhile
     with pytest.raises(CallerError) as caught:
         second()
     assert caught.value.code is Code.CONFLICT
@@ -214,6 +211,6 @@ def test_nothing_is_stored_before_github_has_answered(deployment: Deployment) ->
     with pytest.raises(UpstreamError):
         deployment.setup.finish(code, asking.state, "b")
     number = asking.state.partition(".")[0]
-    assert deployment.store.get(f"{STATES.name}/{number}") is None
+    assert deployment.store.get(f"{STATES.name}/s.{number}") is None
     assert deployment.vault.get(WEBHOOK_SECRET) is None
     assert deployment.setup.finish(code, asking.state, "b").app_id == "100000"

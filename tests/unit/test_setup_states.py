@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from claude_run.errors import CallerError, Code
-from gateway.setup.states import HOLD, LIFETIME, STATE_KEY, STATES, States
+from gateway.setup.states import HOLD, LIFETIME, STATE_KEY, STATES, State, States
 from gateway.store import Store, open_store
 from gateway.vault.files import FileVault
 
@@ -63,6 +63,13 @@ def test_it_comes_back_as_it_went(states: States) -> None:
     """With what it allows, in another instance as well."""
     assert states.take(states.new("mine"), "mine").replaces is None
     assert states.take(states.new("mine", replaces="42"), "mine").replaces == "42"
+
+
+def test_any_number_can_be_kept(states: States, vault: FileVault) -> None:
+    """One that a document could not be called after, too."""
+    vault.put(STATE_KEY, "a-key-0123456789")
+    state = State(number="__" + "a" * 18 + "__", expires_at=NOON + LIFETIME, replaces=None)
+    states.use_up(states.take(state.text(b"a-key-0123456789", "mine"), "mine"))
 
 
 def test_it_is_good_once(states: States) -> None:

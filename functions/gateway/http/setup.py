@@ -79,7 +79,7 @@ class SetupRoutes:
 
     def _after(self, answer: Response) -> Response:
         if request.path in PATHS:
-            answer.headers["Referrer-Policy"] = "no-referrer"
+            answer.headers.setdefault("Referrer-Policy", "no-referrer")
             answer.headers.setdefault("Content-Security-Policy", NOTHING)
             answer.headers["Cross-Origin-Opener-Policy"] = "same-origin"
             answer.headers["Cross-Origin-Resource-Policy"] = "same-origin"
@@ -264,6 +264,7 @@ class SetupRoutes:
 def _html(page: Page, status: int = 200) -> Response:
     answer = Response(page.html, status, content_type="text/html; charset=utf-8")
     answer.headers["Content-Security-Policy"] = page.policy
+    answer.headers["Referrer-Policy"] = page.referrer
     return answer
 
 

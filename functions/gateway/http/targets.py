@@ -28,10 +28,10 @@ def read_settings(
     target: Target, environ: Mapping[str, str], *, loopback: bool
 ) -> "CommonSettings":
     """The target's own, or `ConfigurationError` naming all that is wrong with them."""
-    from gateway.settings import CommonSettings, Settings
+    from gateway.settings import CommonSettings, Settings, SetupPagesSettings
 
-    kind = Settings if target.serves_callers else CommonSettings
-    return kind.from_environ(environ, loopback=loopback)
+    kinds = {Target.SETUP: SetupPagesSettings, Target.WEBHOOK: CommonSettings}
+    return kinds.get(target, Settings).from_environ(environ, loopback=loopback)
 
 
 def open_target(target: Target, settings: "CommonSettings") -> "Instance":

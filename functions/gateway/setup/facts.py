@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.counters import Counts
-from gateway.github.credentials import AppKey, app_key
+from gateway.github.credentials import app_key
 from gateway.github.settings import GitHubSettings
 from gateway.metrics import read_counts
 from gateway.setup.claude_key import ClaudeKey
@@ -81,10 +81,6 @@ class Facts:
             is_brought=any(one is not None for one in brought),
             is_configured=app_key(settings, self._vault, record) is not None,
         )
-
-    def key(self) -> AppKey | None:
-        """By what GitHub knows the App now."""
-        return app_key(self._settings, self._vault, self.apps.record())
 
     def counts(self) -> Counts:
         """The deployment's counters, deliveries among them."""

@@ -38,7 +38,8 @@ class Request:
     """An App to ask for.
 
     `origin`: ours, without a slash at its end. `organisation`: whose it shall be; None: of the
-    person who is logged in. `webhook_url`: None where GitHub could reach nothing of ours.
+    person who is logged in. `webhook_url`: None where GitHub could reach nothing of ours. `suffix`
+    makes the name one that nobody has; empty where the organisation's does.
     """
 
     origin: str
@@ -57,7 +58,9 @@ class Request:
     @property
     def name(self) -> str:
         """What it shall be called, unless the person thinks otherwise; nobody's else may be."""
-        return f"{_NAME}-{self.organisation or self.suffix}"[:MAX_NAME].rstrip("-")
+        tail = f"-{self.suffix}" if self.suffix else ""
+        name = f"{_NAME}-{self.organisation}" if self.organisation else _NAME
+        return name[: MAX_NAME - len(tail)].rstrip("-") + tail
 
     def manifest(self) -> dict[str, Any]:
         """What the form asks for."""

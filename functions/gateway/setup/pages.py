@@ -29,10 +29,11 @@ NOTICES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page, and its Content-Security-Policy."""
+    """A page, its Content-Security-Policy, and what a browser may tell of it elsewhere."""
 
     html: str
     policy: str
+    referrer: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +132,10 @@ class Look:
             .get_template(template)
             .render(style=Markup(style), host=self.host, on_cloud=self.on_cloud, **values)  # noqa: S704
         )
-        return Page(html=html, policy=_policy(style, forms_to))
+        # Without a referrer a browser sends the form with `Origin: null`, which GitHub may not
+        # like; our origin stands in the manifest anyway.
+        referrer = "strict-origin" if forms_to else "no-referrer"
+        return Page(html=html, policy=_policy(style, forms_to), referrer=referrer)
 
 
 def _steps(seen: Overview) -> dict[str, str]:
@@ -146,7 +150,7 @@ def _steps(seen: Overview) -> dict[str, str]:
 
 
 def _delivery(seen: Overview) -> str:
-    if seen.counts.last_webhook_at is not None:
+    if seen.counts.webhooks:
         return "done"
     return "now" if seen.is_installed else "later"
 

@@ -11,12 +11,14 @@ from claude_run.errors import CallerError, ClaudeRunError, Code, UpstreamError
 from gateway.backoff import Backoff
 from gateway.counters import Counts
 from gateway.github.credentials import CLIENT_SECRET, PRIVATE_KEY, WEBHOOK_SECRET, digest
+from gateway.github.opening import GitHubApp
 from gateway.settings import CommonSettings
 from gateway.setup import claude_key, conversion, manifest, setup_code
 from gateway.setup.attempts import Attempts
 from gateway.setup.conversion import NewApp
 from gateway.setup.facts import AppFacts, Facts
 from gateway.setup.record import AppRecord
+from gateway.setup.settings import WEBHOOK
 from gateway.setup.setup_code import Ticket
 from gateway.setup.states import State, States
 from gateway.store import Store
@@ -24,9 +26,8 @@ from gateway.vault import Vault, VaultUnavailableError
 
 log = structlog.get_logger()
 
-WEBHOOK = "/webhooks/github"
 # GitHub gives the App's key away once: what it takes to keep it is tried for longer than usual.
-KEEP_SECONDS = 15.0
+KEEP_SECONDS = 10.0
 # Somebody waits for the page.
 PATIENCE_SECONDS = 2.0
 
@@ -74,6 +75,7 @@ class Setup:
         self._receives = receives
         self._attempts = Attempts(store)
         self._states = States(store, vault, clock)
+        self._github = GitHubApp(settings.github, store, vault, clock)
         self._facts = Facts(store=store, vault=vault, settings=settings.github, clock=clock)
 
     # --- who may -------------------------------------------------------------------------------
@@ -115,7 +117,7 @@ class Setup:
         from gateway.github.access import GitHubAccess
         from gateway.setup.installations import look
 
-        key = self._facts.key()
+        key = self._github.key()
         if key is None:
             return
         access = GitHubAccess(
@@ -152,7 +154,7 @@ class Setup:
             server_url=self.settings.github.server_url,
             organisation=organisation,
             webhook_url=self._webhook_url(origin),
-            suffix=secrets.token_hex(3),
+            suffix="" if organisation and not replaces else secrets.token_hex(3),
         )
         state = self._states.new(browser, replaces=replaces)
         return Asking(request=request, state=state, replaces=replaces)
@@ -236,7 +238,7 @@ class Setup:
         if not self._receives:
             raise CallerError(
                 "WEBHOOK_URL is not set: this function does not know where the webhook function "
-                "is. Set it to that function's URL with /webhooks/github at its end.",
+                "is. Set it to that function's URL.",
                 code=Code.CONFLICT,
             )
         return manifest.webhook_url_for(origin, WEBHOOK, self.settings.github.server_url)

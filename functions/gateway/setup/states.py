@@ -109,7 +109,8 @@ class States:
 
 
 def _path(state: State) -> str:
-    return f"{STATES.name}/{state.number}"
+    # The number may begin and end with underscores, which a document's id may not.
+    return f"{STATES.name}/s.{state.number}"
 
 
 def _held(state: State, until: datetime, *, used: bool = False) -> Put:

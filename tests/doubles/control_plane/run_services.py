@@ -139,9 +139,9 @@ def _check(plane: ControlPlane, body: Any) -> None:  # noqa: ANN401 - JSON
 def _rolled_out(
     plane: ControlPlane,
     name: str,
-    made: Any,
+    made: Any,  # noqa: ANN401 - JSON
     *,
-    has_new_revision: bool = True,  # noqa: ANN401
+    has_new_revision: bool = True,
 ) -> Any:  # noqa: ANN401 - JSON
     """The service as Cloud Run tells it a moment later: revisions, traffic, conditions."""
     metadata = made["metadata"]
