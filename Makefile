@@ -11,11 +11,12 @@ EMULATE := tests/emulate
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo dev test emulate check bench lock image clean
+.PHONY: help install demo dev dev-github test emulate check bench lock image clean
 
 help:
 	@echo 'make demo     start everything here, run one prompt (PROMPT="…"), end everything'
 	@echo 'make dev      start everything here and stay (PORT=8080)'
+	@echo 'make dev-github  the same with a GitHub here to try issues on (needs node and npm)'
 	@echo 'make test     all tests'
 	@echo 'make check    lint, format and types'
 	@echo 'make bench    the benchmarks'
@@ -45,6 +46,9 @@ demo: $(INSTALLED)
 
 dev: $(INSTALLED)
 	@$(BIN)/claude-run dev
+
+dev-github: $(INSTALLED) emulate
+	@PYTHONPATH=tests $(BIN)/python tests/dev_github.py
 
 # Unit tests first. They and the rest wait more than they compute, hence more processes than cores.
 test: $(INSTALLED) emulate

@@ -16,7 +16,6 @@ from claude_run.wire_sessions import (
     SessionView,
     StartRequest,
 )
-from gateway import requests
 from gateway.requests import (
     DEFAULT_PAGE,
     MAX_EVENT_ID,

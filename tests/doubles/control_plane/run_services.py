@@ -141,7 +141,7 @@ def _rolled_out(
     name: str,
     made: Any,
     *,
-    has_new_revision: bool = True,  # noqa: ANN401
+    has_new_revision: bool = True,
 ) -> Any:  # noqa: ANN401 - JSON
     """The service as Cloud Run tells it a moment later: revisions, traffic, conditions."""
     metadata = made["metadata"]
