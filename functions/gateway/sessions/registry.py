@@ -22,7 +22,7 @@ from gateway.sessions.record import (
     not_found,
     path_of,
 )
-from gateway.store import Document, Put, Query, Store, Transaction
+from gateway.store import Cursor, Document, Put, Query, Store, Transaction
 
 PAGE_LIMIT = 100
 # Of one sweep; the next one takes the rest.
@@ -247,15 +247,15 @@ class Registry:
 
         return self._store.transact(work)
 
-    def list(self, owner: str, *, limit: int, before: datetime | None = None) -> Sequence[Session]:
-        """An owner's sessions, newest first, those made before `before`."""
+    def list(self, owner: str, *, limit: int, after: Cursor | None = None) -> Sequence[Session]:
+        """An owner's sessions, newest first, those behind a place."""
         found = self._store.query(
             Query(
                 collection="sessions",
                 equal={"owner": owner},
                 order="createdAt",
                 descending=True,
-                below=before,
+                after=after,
                 limit=min(limit, PAGE_LIMIT),
             )
         )
