@@ -235,6 +235,20 @@ def test_a_running_session_takes_no_message(registry: Registry, clock: Clock) ->
     assert refused.value.code is Code.CONFLICT
 
 
+def test_a_message_that_was_overtaken_begins_nothing(registry: Registry, clock: Clock) -> None:
+    """409: what it would go on from is what was before the other one."""
+    first = begin(registry, clock)
+    key = first.session.key
+    end(registry, first, 1)
+    other = registry.next_turn(key, {}, Wanted(), seen=1)
+    end(registry, other, 2)
+    with pytest.raises(CallerError) as refused:
+        registry.next_turn(key, {}, Wanted(), seen=1)
+    assert refused.value.code is Code.CONFLICT
+    assert registry.find(key).turn == 2
+    assert registry.next_turn(key, {}, Wanted(), seen=2).session.turn == 3
+
+
 def test_sessions_end_after_thirty_days(registry: Registry, clock: Clock) -> None:
     """Expired counts as absent, whether deleted yet or not."""
     claim = begin(registry, clock)
