@@ -52,7 +52,8 @@ run() {
 
 not_yet() {
   grep -q -e 'SERVICE_DISABLED' -e 'has not been used in project' \
-    -e 'ervice account .* does not exist' -e 'concurrent policy changes' "$1"
+    -e 'ervice account .* does not exist' -e 'concurrent policy changes' \
+    -e 'does not have storage.objects.get access' "$1"
 }
 
 # A gcloud is a hundred megabytes.

@@ -120,8 +120,10 @@ is_ours() {
   esac
 }
 
-# is_settled SERVICE: its newest revision is ready, and has the traffic.
+# is_serving SERVICE: one of its revisions is ready; is_ready: the newest one is; is_settled: and it
+# has the traffic.
 is_settled() { is_ready "$1" && grep -q "^$1|[^|]*|[^|]*|[^|]*|[^|]*|True|" "$work/services"; }
+is_serving() { grep -q "^$1|[^|]*|[^|]*|[^|]*|[^|][^|]*|" "$work/services"; }
 is_ready() { grep -q "^$1|[^|]*|[^|]*|\([^|]*\)|\1|" "$work/services"; }
 
 # Something of our name that we have not made may be in use by others, or be something else.

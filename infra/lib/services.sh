@@ -16,7 +16,8 @@ service() {
   fi
   set -- gcloud run deploy "$name" "$@" --project="$project" --region="$region" \
     --labels="$label,deployed=$digest" --quiet --format=none
-  if is_there services "$name"; then
+  # Where none was ever ready there is nothing to be kept serving, and gcloud refuses --no-traffic.
+  if is_serving "$name"; then
     new_revisions="$new_revisions $name"
     set -- "$@" --no-traffic --tag=next
   fi

@@ -359,6 +359,21 @@ def test_a_new_revision_that_does_not_start(deployed: Cloud, newer: Path) -> Non
     assert {name: revision_served(plane, name) for name in SERVICES} == before
 
 
+def test_a_first_revision_that_does_not_start(deployed: Cloud, first: Deployed) -> None:
+    """There is a service then, and nothing that serves; mended, the same command makes it whole."""
+    plane = deployed.plane
+    plane.remove(plane.named("service/claude-run-webhook"))
+    plane.broken_images.add("claude-run-webhook@")
+    done = deployed.deploy()
+    assert done.returncode == 1
+    assert "failed to start" in done.stderr
+    plane.broken_images.clear()
+    done = deployed.deploy()
+    assert done.returncode == 0, done.stderr
+    assert revision_served(plane, "webhook")
+    assert plane.essence()["policies"] == first.essence["policies"]
+
+
 # --- interrupted -------------------------------------------------------------------------------
 
 

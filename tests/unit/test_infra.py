@@ -1,8 +1,8 @@
 """What `infra/` holds as data is what the code needs."""
 
 from deployment import GRANTS, rows
-from gateway.forwarding import ANTHROPIC_KEY
 from gateway.github.credentials import CLIENT_SECRET, PRIVATE_KEY, WEBHOOK_SECRET
+from gateway.setup.claude_key import ANTHROPIC_KEY
 from gateway.setup.setup_code import SETUP_CODE
 from gateway.setup.states import STATE_KEY
 from gateway.store.listing import listing

@@ -106,10 +106,10 @@ def place(tmp_path: Path) -> Iterator[Place]:
     store.close()
 
 
-def wait_for(condition: Callable[[], object]) -> bool:
+def wait_for(condition: Callable[..., object], *given: object) -> bool:
     """Whether something comes to hold; generous, for it is to be soon."""
     deadline = time.monotonic() + 20
-    while not (held := condition()) and time.monotonic() < deadline:
+    while not (held := condition(*given)) and time.monotonic() < deadline:
         time.sleep(0.01)
     return bool(held)
 
@@ -158,7 +158,7 @@ def test_a_turns_first_text_waits_for_nothing(place: Place) -> None:
     def words(_prompt: str) -> Iterator[str]:
         for count, word in enumerate(("One ", "two ", "three."), start=1):
             yield word
-            assert wait_for(lambda count=count: len(told) == count)
+            assert wait_for(lambda number: len(told) == number, count)
 
     place.drive(light_run(words), watch=watch)
     assert told == ["One ", "two ", "three."]
@@ -188,7 +188,7 @@ def test_what_is_kept_can_be_found_at_once(place: Place) -> None:
         for content in ("MQ==", "Mg=="):
             before = place.kept().changes_version
             yield changes(content)
-            assert wait_for(lambda before=before: place.kept().changes_version != before)
+            assert wait_for(lambda old: place.kept().changes_version != old, before)
             found.append([value["files"][0]["content"] for value in place.values("changes")])
             found.append(
                 [part["entries"] for value in place.values("transcript") for part in value]
@@ -207,7 +207,7 @@ def test_a_transcript_is_kept_while_the_run_goes_on(place: Place) -> None:
         yield "One "
         for number in range(1, 3):
             yield transcript(str(number))
-            assert wait_for(lambda number=number: len(list(place.values("transcript"))) == number)
+            assert wait_for(lambda n: len(list(place.values("transcript"))) == n, number)
 
     place.drive(light_run(words))
     assert place.logged()[-1][0] == "complete"
