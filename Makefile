@@ -10,8 +10,10 @@ INSTALLED := $(VENV)/.installed
 EMULATE := tests/emulate
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Told to keep no bytecode, each process of the tests would compile all of it again.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo dev dev-github test emulate check bench lock image clean
+.PHONY: help install demo dev dev-github test emulate check bench lock infra image clean
 
 help:
 	@echo 'make demo     start everything here, run one prompt (PROMPT="…"), end everything'
@@ -21,6 +23,7 @@ help:
 	@echo 'make check    lint, format and types'
 	@echo 'make bench    the benchmarks'
 	@echo 'make lock     compile the requirement files again'
+	@echo 'make infra    write infra/firestore.txt again, after a change of a collection'
 	@echo 'make image    build the runner image with docker, podman or buildah'
 	@echo 'make install  only make .venv'
 	@echo 'make clean    remove all that was made'
@@ -51,9 +54,11 @@ dev-github: $(INSTALLED) emulate
 	@PYTHONPATH=tests $(BIN)/python tests/dev_github.py
 
 # Unit tests first. They and the rest wait more than they compute, hence more processes than cores.
+# End to end the tests of a file share servers, so they run in one process; tests/e2e/conftest.py
+# says which files begin.
 test: $(INSTALLED) emulate
 	$(BIN)/pytest --numprocesses 3 --dist worksteal tests/unit
-	$(BIN)/pytest --numprocesses 3 --dist loadgroup tests/e2e
+	$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder tests/e2e
 
 # Once, and again when its versions change. What needs it is skipped without it, never in CI.
 emulate:
@@ -81,6 +86,9 @@ lock: $(INSTALLED)
 	$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
 	$(COMPILE) functions/requirements.in --constraint requirements-dev.txt --output-file functions/requirements.txt
 	$(COMPILE) container/requirements.in --constraint requirements-dev.txt --output-file container/requirements.txt
+
+infra: $(INSTALLED)
+	@$(BIN)/python -m gateway.store.listing >infra/firestore.txt
 
 image:
 	infra/build-image.sh claude-run

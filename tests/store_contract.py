@@ -39,6 +39,7 @@ from gateway.store import (
     open_store,
     ping,
 )
+from thoroughness import examples
 
 T = TypeVar("T")
 
@@ -199,7 +200,7 @@ class StoreContract:
 
     # Values
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=SUPPRESSED)
+    @settings(max_examples=examples(30), suppress_health_check=SUPPRESSED)
     @given(data=st.dictionaries(st.from_regex(r"\A[a-zA-Z][a-zA-Z0-9_]{0,9}\Z"), VALUES))
     def test_what_is_stored_comes_back(self, store: Store, data: dict[str, Any]) -> None:
         """Every value of every kind, of the same type, at any depth that is allowed."""
@@ -643,7 +644,7 @@ class StoreContract:
         assert found == Document(path="parts/a/parts/b", data={"n": 1})
         assert found.id == "b"
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=SUPPRESSED)
+    @settings(max_examples=examples(20), suppress_health_check=SUPPRESSED)
     @given(rows=ROWS, query=queries())
     def test_queries_find_what_a_list_would(
         self, store: Store, rows: list[dict[str, Any]], query: Query

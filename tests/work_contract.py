@@ -81,7 +81,7 @@ class WorkContract:
                     branch=None,
                     comment=None,
                     facts={},
-                    within=lambda _tx: None,
+                    within=lambda _tx: 0,
                 )
                 assert nothing is None
                 done = claims.published(claims.produced(running, {}), {})

@@ -20,6 +20,7 @@ from gateway.github.opening import GitHubApp
 from gateway.github.policy import Policy
 from gateway.github.settings import GitHubSettings
 from gateway.limit_settings import LimitSettings
+from gateway.metrics import Metrics
 from gateway.opening import COLLECTIONS
 from gateway.pull_requests import PullRequests
 from gateway.quota import Quota
@@ -109,6 +110,8 @@ def worker(
         store=store,
         vault=open_vault(f"file://{folder}/vault"),
         client=Client(runner),
+        # Counters are no state: whatever of them is lost in a crash does not matter.
+        metrics=Metrics(opened, routes=()),
         clock=clock,
     )
     issues = IssueSteps(

@@ -115,6 +115,16 @@ def parse_list(query: Query) -> ListQuery:
     return ListQuery(limit=int(limit), before=before)
 
 
+def parse_flag(name: str, query: Query) -> bool:
+    """The one parameter that a query may have: `true`, `false`, or not there."""
+    given = _single(query)
+    if unknown := given.keys() - {name}:
+        raise _refusal(min(unknown)[:200], "is not known")
+    if (text := given.get(name, "false")) not in ("true", "false"):
+        raise _refusal(name, "must be true or false")
+    return text == "true"
+
+
 def page_token(created_at: datetime) -> str:
     """What asks for the sessions made before this one."""
     return str((created_at - _EPOCH) // _MICROSECOND)

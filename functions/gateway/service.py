@@ -206,6 +206,7 @@ class Gateway(Instance):
             store=self.store,
             client=self.client,
             feeds=self.feeds,
+            metrics=self.metrics,
             clock=self.clock,
             propose=self.pull_requests.propose(reach, claim.session, prompt),
         )

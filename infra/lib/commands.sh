@@ -52,8 +52,12 @@ run() {
 
 not_yet() {
   grep -q -e 'SERVICE_DISABLED' -e 'has not been used in project' \
-    -e 'ervice account .* does not exist' -e 'concurrent policy changes' "$1"
+    -e 'ervice account .* does not exist' -e 'concurrent policy changes' \
+    -e 'does not have storage.objects.get access' "$1"
 }
+
+# A gcloud is a hundred megabytes.
+LOOKS_AT_ONCE=8
 
 # look NAME COMMAND…: what is there, into $work/NAME, beside the other looks; `seen` waits.
 looks=''
@@ -64,6 +68,7 @@ look() {
   [ "$offline" = no ] || return 0
   "$@" >"$work/$name" 2>"$work/$name.err" &
   looks="$looks $name:$!"
+  if [ "$(echo "$looks" | wc -w)" -ge "$LOOKS_AT_ONCE" ]; then seen; fi
 }
 
 seen() {

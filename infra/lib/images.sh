@@ -8,13 +8,10 @@ make_places_for_builds() {
     'of each image the newest ones are kept' \
     gcloud artifacts repositories set-cleanup-policies "$repository" --project="$project" \
     --location="$region" --policy="$infra/cleanup.json" --format=none
-  is_there buckets "$(bucket)" || {
-    change 'the bucket of sources' \
-      gcloud storage buckets create "gs://$(bucket)" --project="$project" --location="$region" \
-      --uniform-bucket-level-access --public-access-prevention
-    change 'and that it is ours' \
-      gcloud storage buckets update "gs://$(bucket)" --project="$project" --update-labels="$label"
-  }
+  # Where the rule is, the bucket is ours: a bucket is made without a label.
+  is_there buckets "$(bucket)" || change 'the bucket of sources' \
+    gcloud storage buckets create "gs://$(bucket)" --project="$project" --location="$region" \
+    --uniform-bucket-level-access --public-access-prevention --lifecycle-file="$infra/sources.json"
 }
 
 # runner_image: by the commit that it is made of, and what was changed since.

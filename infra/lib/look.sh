@@ -14,13 +14,13 @@ look_around() {
   if_on artifactregistry repositories artifacts repositories list --location="$region" \
     --format='csv[no-heading,separator=" "](name.basename(),labels.managed-by,format,cleanupPolicies.len())'
   if_on storage buckets storage buckets list --filter="name=$(bucket)" \
-    --format='csv[no-heading,separator=" "](name,labels.managed-by)'
+    --format='csv[no-heading,separator=" "](name,lifecycle_config.rule[0].condition.matchesPrefix[0])'
   if_on firestore databases firestore databases list \
     --format='csv[no-heading,separator=" "](name.basename(),type,locationId)'
   if_on cloudscheduler schedules scheduler jobs list --location="$region" \
     --format='csv[no-heading,separator="|"](name.basename(),schedule,httpTarget.uri,httpTarget.oidcToken.serviceAccountEmail,httpTarget.oidcToken.audience)'
   if_on run services run services list --region="$region" \
-    --format='csv[no-heading,separator="|"](metadata.name,metadata.labels.managed-by,metadata.labels.deployed,status.latestCreatedRevisionName,status.latestReadyRevisionName,spec.traffic[0].latestRevision,status.traffic.url.list())'
+    --format='csv[no-heading,separator="|"](metadata.name,metadata.labels.managed-by,metadata.labels.deployed,status.latestCreatedRevisionName,status.latestReadyRevisionName,spec.traffic[0].latestRevision,status.traffic.url.list(),status.url)'
   if_on run jobs run jobs list --region="$region" \
     --format='csv[no-heading,separator="|"](metadata.name,metadata.labels.managed-by,metadata.labels.deployed)'
   seen
@@ -114,10 +114,17 @@ is_ours() {
   case $1 in
     accounts) grep -q "^$2|$made_by" "$work/$1" ;;
     # It can carry no label. A deployment's secrets are made before it.
+    buckets) has buckets "$2 claude-run-runner/" ;;
     databases) is_there databases "$2" && is_ours secrets setup-code ;;
     *) grep -q "^$2[ |]claude-run\([ |]\|\$\)" "$work/$1" ;;
   esac
 }
+
+# is_serving SERVICE: one of its revisions is ready; is_ready: the newest one is; is_settled: and it
+# has the traffic.
+is_settled() { is_ready "$1" && grep -q "^$1|[^|]*|[^|]*|[^|]*|[^|]*|True|" "$work/services"; }
+is_serving() { grep -q "^$1|[^|]*|[^|]*|[^|]*|[^|][^|]*|" "$work/services"; }
+is_ready() { grep -q "^$1|[^|]*|[^|]*|\([^|]*\)|\1|" "$work/services"; }
 
 # Something of our name that we have not made may be in use by others, or be something else.
 refuse_what_is_not_ours() {

@@ -6,10 +6,6 @@
 # Of what a service was deployed from last, by its label.
 deployed() { grep "^$1|" "$work/services" | cut -d '|' -f 3; }
 
-# is_settled SERVICE: its newest revision is ready, and has the traffic.
-is_settled() { is_ready "$1" && grep -q "^$1|[^|]*|[^|]*|[^|]*|[^|]*|True|" "$work/services"; }
-is_ready() { grep -q "^$1|[^|]*|[^|]*|\([^|]*\)|\1|" "$work/services"; }
-
 # service NAME DIGEST COMMAND…: deploy it, unless that is what is there.
 service() {
   local name=$1 digest=$2
@@ -20,7 +16,8 @@ service() {
   fi
   set -- gcloud run deploy "$name" "$@" --project="$project" --region="$region" \
     --labels="$label,deployed=$digest" --quiet --format=none
-  if is_there services "$name"; then
+  # Where none was ever ready there is nothing to be kept serving, and gcloud refuses --no-traffic.
+  if is_serving "$name"; then
     new_revisions="$new_revisions $name"
     set -- "$@" --no-traffic --tag=next
   fi
@@ -80,15 +77,15 @@ common_variables() {
 }
 
 function_variables() {
-  local job="projects/$project/locations/$region/jobs/$worker"
+  local job="WORKER_JOB=projects/$project/locations/$region/jobs/$worker"
   case $1 in
     api)
       common_variables AUTH=iam THREADS=100 "$(runner_url)" "$(runner_service)" \
-        WORKER_JOB="$job" WEBHOOK_URL="$(url claude-run-webhook)" OPERATORS="$operators" \
+        "$job" OPERATORS="$operators" \
         SCHEDULER_ACCOUNT="$(account scheduler)"
       ;;
-    webhook) common_variables WORKER_JOB="$job" ;;
-    setup) common_variables WEBHOOK_URL="$(url claude-run-webhook)" ;;
+    webhook) common_variables "$job" ;;
+    setup) common_variables "$job" WEBHOOK_URL="$(url claude-run-webhook)/webhooks/github" ;;
   esac
 }
 
@@ -117,7 +114,7 @@ make_worker() {
     # An execution drives one piece of work after another; one that fails leaves its work to the
     # next, so the platform does not start it again.
     --tasks=1 --max-retries=0 --task-timeout=24h
-    --set-env-vars="$(common_variables "$(runner_url)" "$(runner_service)")"
+    --set-env-vars="$(common_variables "$(runner_url)")"
   )
   digest=$(printf '%s\n' "$(tree_digest functions)" "${flags[@]}" | digest)
   if grep -q "^$worker|claude-run|$digest\$" "$work/jobs"; then return; fi

@@ -35,7 +35,10 @@ explained() {
     *'illing account for project'* | *'illing must be enabled'*)
       echo "Project $project has no billing account. Link one:" \
         "gcloud billing projects link $project --billing-account=ACCOUNT" ;;
-    *'was not found'*'Image'* | *Image*' not found'*)
+    *'permitted customer'*)
+      echo 'Your organisation lets nobody from outside call a service. Ask its administrators to' \
+        "except project $project from iam.allowedPolicyMemberDomains." ;;
+    *Image*' not found'*)
       echo 'The image that was to be deployed is not in the registry. Run this again to build it.' ;;
     *'ocation '*' is not found'* | *'nvalid locationId'* | *'ocation '*' not found'*)
       echo "There is no region $region, or not for all that is needed." \

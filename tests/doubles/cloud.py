@@ -1,4 +1,4 @@
-"""A project on Google Cloud as somebody has it who deploys to it: the scripts, gcloud, the network."""
+"""A project on Google Cloud, as somebody has it who deploys: the scripts, gcloud, the network."""
 
 import subprocess
 from collections.abc import Iterator, Mapping

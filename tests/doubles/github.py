@@ -8,12 +8,12 @@
         pull = repository.pulls()[0]
         assert repository.files(pull["head"]["ref"])["README.md"] == ("100644", b"hello, world")
 
-`github` is a fixture for the whole session (`tests/conftest.py`), `github.environ()` what a
-process of ours needs to find it: `GITHUB_API_URL` and `GITHUB_SERVER_URL` are the same address,
-which serves API, clones and webhooks alike. `github.ref` fields: `RepositoryRef`, with the
-installation's number. Each test makes repositories of its own; users are shared: `octo` owns the
-repositories, `writer` may write, `reader` may read, `stranger` has nothing, `robot[bot]` is
-another App's. The App itself writes as `claude-run-test[bot]`.
+`github` is a fixture, one for all tests of a process (`tests/e2e/conftest.py`);
+`github.environ()` is what a process of ours needs to find it: `GITHUB_API_URL` and
+`GITHUB_SERVER_URL` are the same address, which serves API and clones alike. `repository.ref` is
+its `RepositoryRef`, with the installation's number. Each test makes repositories of its own;
+users are shared: `octo` owns the repositories, `writer` may write, `reader` may read, `stranger`
+has nothing, `robot[bot]` is another App's. The App itself writes as `claude-run-test[bot]`.
 
 The same in the API and in git, for `repository.commit` and what the API writes are carried over
 at once, object by object, under the same ids: commits, trees, blobs, branches.

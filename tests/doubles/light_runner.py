@@ -21,12 +21,13 @@ _HEAD = (
 
 
 def light_run(
-    words: Callable[[str], Iterable[str]], *, changes: Mapping[str, Any] | None = None
+    words: Callable[[str], Iterable[str | bytes]], *, changes: Mapping[str, Any] | None = None
 ) -> Script:
     """A behaviour for `recording_server`: each run says `words` of its prompt, one a delta.
 
-    `words` is iterated while the stream is open: what it waits for, the stream waits for.
-    `changes` is what every run has changed, before it says anything.
+    `words` is iterated while the stream is open: what it waits for, the stream waits for. Bytes
+    among them are sent as they are. `changes` is what every run has changed, before it says
+    anything.
     """
     frames = [part + b"\n\n" for part in RECORDED.read_bytes().split(b"\n\n") if part.strip()]
     spoken = [number for number, frame in enumerate(frames) if b'"text_delta"' in frame]
@@ -46,8 +47,11 @@ def light_run(
     return script
 
 
-def _spoken(delta: bytes, words: Iterable[str]) -> Iterator[bytes]:
+def _spoken(delta: bytes, words: Iterable[str | bytes]) -> Iterator[bytes]:
     line = json.loads(delta)  # one for each run: they are played side by side
     for word in words:
+        if isinstance(word, bytes):
+            yield word
+            continue
         line["event"]["delta"]["text"] = word
-        yield encode_event(json.dumps(line), event="message")
+        yield encode_event(json.dumps(line, separators=(",", ":")), event="message")

@@ -5,11 +5,13 @@ One deployment is made, and everything begins from its state, or from an empty p
 
 import json
 import os
+import pty
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,11 +21,17 @@ from typing import Any
 
 import pytest
 
+import servers
 from deployment import GRANTS, SERVICES, account, env_of, grants, require_sdk, rows, service
 from doubles.cloud import OPERATOR, REGION, Cloud, cloud
 from doubles.control_plane import ControlPlane
 from doubles.control_plane.plane import TOKEN
 from doubles.control_plane.routes import Call
+from gateway.http import routes
+from gateway.http.targets import Target, read_settings
+from gateway.settings import RunSettings
+from gateway.settings import Settings as GatewaySettings
+from runner.settings import Settings as RunnerSettings
 from servers import REPOSITORY
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), pytest.mark.xdist_group("deploy")]
@@ -172,6 +180,8 @@ def test_the_worker_is_the_job(deployed: Cloud) -> None:
     names = {variable["name"]: variable["value"] for variable in container["env"]}
     functions = env_of(service(plane, "api"))
     assert names.items() <= functions.items()
+    # Only `api` may ask Google how the runner is.
+    assert "RUNNER_SERVICE" not in names
     assert functions["WORKER_JOB"] == plane.at("jobs/claude-run-worker")
 
 
@@ -212,6 +222,24 @@ def test_every_role_is_one_of_the_table(deployed: Cloud) -> None:
         ("worker", "anthropic-api-key"),
         ("worker", "github-private-key"),
     }
+
+
+def test_everything_starts_with_what_it_is_told(deployed: Cloud) -> None:
+    """The settings of each are complete and right, as the code itself reads them."""
+    plane = deployed.plane
+    for target in ("webhook", "setup", "api"):
+        environ = env_of(service(plane, target)) | {"K_SERVICE": f"claude-run-{target}"}
+        settings = read_settings(Target(target), environ, loopback=False)
+        assert settings.store_url == "firestore://claude-run-test/claude-run"
+    setup = env_of(service(plane, "setup"))
+    assert setup["WEBHOOK_URL"] == plane.url("webhook") + routes.WEBHOOKS
+    api = read_settings(Target.API, environ, loopback=False)
+    assert isinstance(api, GatewaySettings)
+    assert api.runner_url == plane.url("runner")
+    assert api.runner_service == plane.at("services/claude-run-runner")
+    job = plane.things[plane.at("jobs/claude-run-worker")]["spec"]["template"]
+    RunSettings.from_environ(env_of({"spec": job["spec"]}) | {"CLOUD_RUN_JOB": "claude-run-worker"})
+    RunnerSettings.from_environ(env_of(service(plane, "runner")) | {"K_SERVICE": "runner"})
 
 
 def test_secrets(deployed: Cloud, first: Deployed) -> None:
@@ -264,16 +292,6 @@ def undigested(commands: str) -> str:
 # --- again -------------------------------------------------------------------------------------
 
 
-def test_a_second_deployment_changes_nothing(deployed: Cloud, first: Deployed) -> None:
-    """Not even the same values again."""
-    before = deployed.plane.changes
-    done = deployed.deploy()
-    assert done.returncode == 0, done.stderr
-    assert "nothing to change" in done.stderr
-    assert deployed.plane.changes == before
-    assert deployed.plane.essence() == first.essence
-
-
 @pytest.fixture
 def newer(tmp_path: Path) -> Path:
     """A copy of the repository with another version of the functions, and none of the runner."""
@@ -290,7 +308,7 @@ def newer(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def revision_served(plane: Any, name: str) -> str:
+def revision_served(plane: ControlPlane, name: str) -> str:
     """The one that gets all of the traffic, and is ready."""
     found = service(plane, name)
     [one] = [one for one in found["status"]["traffic"] if one.get("percent")]
@@ -341,19 +359,38 @@ def test_a_new_revision_that_does_not_start(deployed: Cloud, newer: Path) -> Non
     assert {name: revision_served(plane, name) for name in SERVICES} == before
 
 
+def test_a_first_revision_that_does_not_start(deployed: Cloud, first: Deployed) -> None:
+    """There is a service then, and nothing that serves; mended, the same command makes it whole."""
+    plane = deployed.plane
+    plane.remove(plane.named("service/claude-run-webhook"))
+    plane.broken_images.add("claude-run-webhook@")
+    done = deployed.deploy()
+    assert done.returncode == 1
+    assert "failed to start" in done.stderr
+    plane.broken_images.clear()
+    done = deployed.deploy()
+    assert done.returncode == 0, done.stderr
+    assert revision_served(plane, "webhook")
+    assert plane.essence()["policies"] == first.essence["policies"]
+
+
 # --- interrupted -------------------------------------------------------------------------------
 
 
 def test_interrupted_anywhere_it_goes_on(empty: Cloud, first: Deployed) -> None:
-    """Killed when a call of each kind has been made, and run again, on and on: the same state.
+    """Killed when a call has been made, and run again, and killed, on and on: the same state.
 
-    Between two of these points there are only calls of kinds that have been interrupted before.
+    Calls of one kind are many (roles, indexes): what is interrupted is the first of a kind.
     """
     plane = empty.plane
-    points = [number for number, kind in enumerate(first.calls, 1) if kind not in
-              first.calls[: number - 1]]  # fmt: skip
+    points = [
+        number
+        for number, kind in enumerate(first.calls, 1)
+        if kind not in first.calls[: number - 1]
+    ]
     assert len(points) > 20
-    for point in points:
+    # Every second one: they are most of a minute of a processor.
+    for point in points[::2]:
         killed = kill_after(empty, point)
         assert killed, f"the call {first.calls[point - 1]} was not made"
     done = empty.deploy()
@@ -385,49 +422,145 @@ def kill_after(project: Cloud, point: int) -> bool:
     return made == point
 
 
-def coded(essence: Any) -> Any:
+def coded(essence: object) -> object:
     """Without what is chance: the set-up code, and the names of uploads."""
     text = re.sub('"data": "[0-9a-f]{64}"', '"data": ""', json.dumps(essence, sort_keys=True))
     return json.loads(re.sub(r"[0-9]{10}\.[0-9]+-[0-9a-f]{32}", "UPLOAD", text))
 
 
+# --- looked at ---------------------------------------------------------------------------------
+
+
+def test_the_doctor_finds_what_is_wrong(deployed: Cloud) -> None:
+    """Each with the command that mends it."""
+    plane = deployed.plane
+    policies = plane.policies
+    everybody = {"role": "roles/run.invoker", "members": ["allUsers"]}
+    policies[plane.named("service/claude-run-api")].append(everybody)
+    editor = {"role": "roles/editor", "members": [plane.member("runner")]}
+    policies[plane.named("project")].append(editor)
+    policies[plane.named("job/claude-run-worker")] = []
+    plane.remove(plane.named("secret/setup-code") + "/versions/1")
+    plane.health["claude-run-setup"] = 503
+    done = deployed.script("doctor")
+    assert done.returncode == 1
+    found = re.findall(r"  WRONG  (.*)\n +(.*)", done.stdout)
+    runner, worker = account(plane, "runner"), "job/claude-run-worker"
+    again = f"claude-run deploy --project {plane.project} --region {REGION}"
+    logs = f"gcloud run services logs read claude-run-setup --project={plane.project}"
+    removal = "remove-iam-policy-binding"
+    assert [(what, advice.partition(" --member")[0]) for what, advice in found] == [
+        (
+            f"{runner} has roles/editor on project, and needs it not",
+            f"gcloud projects {removal} {plane.project}",
+        ),
+        (f"{account(plane, 'api')} lacks roles/run.invoker on {worker}", again),
+        (f"{account(plane, 'webhook')} lacks roles/run.invoker on {worker}", again),
+        (
+            "everybody may call claude-run-api",
+            f"gcloud run services {removal} claude-run-api --region={REGION}",
+        ),
+        ("the secret setup-code has no value", again),
+        ("claude-run-api answers 200 to somebody without a token", again),
+        ("claude-run-setup answers 503 on /health", f"{logs} --region={REGION}"),
+    ]
+
+
 # --- taken away --------------------------------------------------------------------------------
 
 
-def test_what_was_there_before_is_left(project: Cloud, first: Deployed) -> None:
-    """A project in use: of it nothing goes. The data go only where that is said."""
-    plane = project.plane
-    plane.restore(first.snapshot)
-    theirs = "projects/claude-run-test/secrets/theirs"
+DOCUMENT = (REPOSITORY / "docs/deploy.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_of_the_deployment_and_what_it_leaves(
+    deployed: Cloud, first: Deployed, runner: servers.Server, tmp_path: Path
+) -> None:
+    """Its commands as they stand, in a project in use: of that nothing goes, and of the data only
+    where it is said."""
+    plane = deployed.plane
+    theirs = plane.named("secret/theirs")
+    upload = f"{plane.named('bucket')}/o/services/theirs/1.zip"
     plane.things |= {
         theirs: {"name": theirs, "labels": {}},
-        f"{plane.named('bucket')}/o/services/theirs/1.zip": {"name": "services/theirs/1.zip"},
+        upload: {"name": "services/theirs/1.zip"},
     }
     plane.policies[plane.named("project")].append(
         {"role": "roles/viewer", "members": ["user:bob@example.com"]}
     )
-    done = project.script("destroy", "--yes")
-    assert done.returncode == 0, done.stderr
-    kept = {name for name in plane.things if not name.startswith("builds/")}
     data = (plane.named("database"), *(plane.named(f"secret/{name}") for name in SECRETS))
-    assert {name for name in kept if name.startswith(data)} == {
-        name for name in first.essence["things"] if name.startswith(data)
-    }
-    assert {name for name in kept if not name.startswith(data)} == LEFT(plane) | {theirs}
+    kept = {name for name in first.essence["things"] if name.startswith(data)}
+    others = {"enabled", plane.named("project"), plane.named("bucket"), upload, theirs}
+    with servers.running_gateway(runner.url, tmp_path / "state") as gateway:
+        [deploy, code, doctor, call, destroy] = BLOCKS
+        # It is there already: a second deployment changes nothing, not even to the same values.
+        before = plane.changes, plane.essence()
+        assert "nothing to change" in typed(deployed, deploy.removeprefix("make install\n"))
+        assert (plane.changes, plane.essence()) == before
+        assert re.search("^[0-9a-f]{32}", typed(deployed, code))
+        api = ".venv/bin/claude-run doctor"
+        said = typed(deployed, doctor.replace(api, f"{api} --api {gateway.url}"))
+        assert "WRONG" not in said
+        for found in (
+            "ok     each account has its roles and no other",
+            "ok     a delivery that nobody has signed is refused",
+            "to do  the secret anthropic-api-key has no value",
+            "ok     durableObjects: operational",
+            "to do  no GitHub App is set up",
+        ):
+            assert found in said
+        assert plane.changes == before[0]
+        exported, _, status = call.rpartition("\n.venv")
+        assert "claude-run-api" in typed(deployed, f"{exported}\necho $CLAUDE_RUN_URL")
+        assert "healthy" in typed(deployed, f".venv{status}", CLAUDE_RUN_URL=gateway.url)
+    first_one, second = destroy.splitlines(keepends=True)
+    said = typed(deployed, first_one, answers="y\n")
+    assert "Make them? [y/N]" in said
+    assert standing(plane) == kept | others
     assert grants(plane) == {("user:bob@example.com", "roles/viewer", plane.named("project"))}
-    # Another deployment finds the data; then they go, too.
-    assert project.script("destroy", "--yes", "--delete-data").returncode == 0
-    assert {name for name in plane.things if not name.startswith("builds/")} == LEFT(plane) | {
-        theirs
-    }
-    done = project.script("destroy", "--yes")
+    typed(deployed, second, answers="y\n")
+    assert standing(plane) == others
+    done = deployed.script("destroy", "--yes")
     assert "There is nothing of claude-run" in done.stderr
 
 
-def LEFT(plane: Any) -> set[str]:
-    """What is not ours, the bucket that it is in, and the APIs: somebody may use them by now."""
-    bucket = plane.named("bucket")
-    return {"enabled", plane.named("project"), bucket, f"{bucket}/o/services/theirs/1.zip"}
+def typed(project: Cloud, commands: str, *, answers: str = "", **environ: str) -> str:
+    """What commands of the page print, typed in a terminal; only the project is another one."""
+    text = commands.replace("my-project", project.plane.project)
+    text = text.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+    text = text.replace("deploy --project", f"deploy --operators {OPERATOR} --project")
+    master, slave = pty.openpty()
+    os.write(master, answers.encode())
+    try:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text],
+            env={**project.environ, **environ},
+            cwd=REPOSITORY,
+            stdin=slave,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(slave)
+        os.close(master)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def standing(plane: ControlPlane) -> set[str]:
+    """The names of all that there is."""
+    return {name for name in plane.things if not name.startswith("builds/")}
+
+
+def test_nobody_is_asked_where_nobody_is(deployed: Cloud) -> None:
+    """Without a terminal and without --yes nothing is changed, and that is said."""
+    before = deployed.plane.changes
+    done = deployed.script("destroy")
+    assert done.returncode == 1
+    assert "Say --yes" in done.stderr
+    assert deployed.plane.changes == before
 
 
 # --- bad input ---------------------------------------------------------------------------------

@@ -4,10 +4,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from conftest import GitHub
 
 from claude_run.errors import Code
-from doubles.github import BOT, Repository
+from doubles.github import BOT, GitHub, Repository
 from gateway.github.access import GitHubAccess
 from gateway.github.asked import Asked, Trigger
 from gateway.github.credentials import AppKey

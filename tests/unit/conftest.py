@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import structlog
 
+import thoroughness  # noqa: F401 - it sets Hypothesis up
 from claude_run import logs
 
 

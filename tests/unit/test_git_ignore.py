@@ -16,6 +16,7 @@ from runner.git import ignore
 from runner.git.changeset import ChangeSet
 from runner.git.snapshot import Snapshot
 from runner.git.tree import REGULAR, SYMLINK
+from thoroughness import examples
 
 
 def snapshot_of(root: Path, files: dict[bytes, bytes]) -> tuple[Snapshot, Path]:
@@ -153,7 +154,7 @@ _PATTERN = st.builds(
 _RULES = st.lists(_PATTERN, max_size=4).map(b"\n".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30))
 @given(
     files=st.sets(_PATH, max_size=10), rules=_RULES, more=st.dictionaries(_PATH, _RULES, max_size=2)
 )

@@ -21,6 +21,7 @@ from runner.git.changeset import ChangeSet, Limits
 from runner.git.snapshot import Snapshot
 from runner.git.tree import EXECUTABLE, REGULAR, SUBMODULE, SYMLINK, TreeEntry
 from runner.git.walk import stat_key
+from thoroughness import examples
 
 FILES = {
     b"README.md": (REGULAR, b"# Hello\n"),
@@ -427,7 +428,7 @@ def _without_conflicts(files: dict[bytes, tuple[int, bytes]]) -> dict[bytes, tup
 _TREES = st.dictionaries(_PATHS, _CONTENTS, max_size=8).map(_without_conflicts)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60))
 @given(base=_TREES, wanted=_TREES)
 def test_applied_to_its_base_a_change_set_makes_the_same_tree(
     tmp_path_factory: pytest.TempPathFactory,

@@ -68,7 +68,9 @@ def test_only_operators_may(tmp_path: Path, method: str, path: str) -> None:
     """Not a caller, and for all but the sweep not the scheduler either."""
     with deployed(tmp_path) as (client, gateway):
         accept(gateway)
-        body: Any = {"json": {"deliveryId": "d-1"}} if path.startswith("/container") else {}
+        body: dict[str, Any] = {}
+        if path.startswith("/container"):
+            body["json"] = {"deliveryId": "d-1"}
         assert client.open(path, method=method).status_code == 401
         refused = client.open(path, method=method, headers=CALLER, **body)
         assert (refused.status_code, refused.get_json()["error"]) == (403, "FORBIDDEN")
@@ -119,7 +121,9 @@ def test_a_replay_starts_what_waits_and_does_again_what_is_over(tmp_path: Path, 
     """Though no worker can be started now: the sweep will."""
     with deployed(tmp_path) as (client, gateway):
         accept(gateway)
-        body: Any = {"json": {"deliveryId": "d-1"}} if path.startswith("/container") else {}
+        body: dict[str, Any] = {}
+        if path.startswith("/container"):
+            body["json"] = {"deliveryId": "d-1"}
         same = client.post(path, headers=OPERATOR, **body)
         assert same.status_code == 202
         assert same.get_json()["work"]["id"] == ASKED.key

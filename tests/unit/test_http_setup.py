@@ -335,7 +335,9 @@ def test_a_callback_works_once(operator: Operator, github: GitHubApps) -> None:
     """Loaded again it does nothing; nor does another code with the same state."""
     path = created(operator, github)
     assert operator.get(path).status_code == 303
-    assert operator.get(path).status_code == 409
+    answer = operator.get(path)
+    assert answer.status_code == 409
+    assert "it was used already" in answer.get_data(as_text=True)
     other = github.create("octo", {"name": "evil", "default_permissions": {}})
     state = path.partition("&state=")[2]
     answer = operator.get(f"/gh-setup/callback?code={other}&state={state}")

@@ -38,6 +38,7 @@ from doubles.session_gateway import (
     frame,
     turn_log,
 )
+from thoroughness import examples
 
 SECRET = "sk-ant-planted-0123456789"
 SOON = 5.0
@@ -316,11 +317,7 @@ BYTES = len(b"".join(FIRST.values()))
 
 
 @both
-@settings(
-    deadline=None,
-    max_examples=25,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cuts=st.lists(
         st.integers(0, BYTES).map(lambda n: Cut(bytes=n))

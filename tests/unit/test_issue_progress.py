@@ -116,8 +116,9 @@ def test_only_a_person_with_write_access_may_ask() -> None:
     user = {"id": 3, "type": "User"}
     for permission in ("admin", "write"):
         assert allows({"permission": permission, "user": user}, 3)
-    for permission in ("read", "none", None):
-        assert not allows({"permission": permission, "user": user}, 3)
+    denied: tuple[str | None, ...] = ("read", "none", None)
+    for less in denied:
+        assert not allows({"permission": less, "user": user}, 3)
     assert not allows({"permission": "write", "user": user}, 4)
     assert not allows({"permission": "write", "user": {"id": 3, "type": "Bot"}}, 3)
     assert not allows({"permission": "write"}, 3)

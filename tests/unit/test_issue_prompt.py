@@ -4,8 +4,8 @@ import re
 from dataclasses import replace
 
 import pytest
-from test_issue_receipt import ASKED
 
+from asked_for import ASKED
 from claude_run.errors import CallerError
 from gateway.issues.prompt import build
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from asked_for import ASKED
 from claude_run.errors import Code
-from gateway.github.asked import Asked, RepositoryRef, Trigger
 from gateway.github.policy import HeldBack
 from gateway.issues import receipt
 from gateway.sessions.record import Usage
@@ -14,18 +14,6 @@ from gateway.work.outcome import Outcome
 from gateway.work.record import Kind, State, WorkItem
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
-ASKED = Asked(
-    repository=RepositoryRef(id=1, name="octo/app", installation_id=7, default_branch="main"),
-    issue=12,
-    is_pull=False,
-    source="issue",
-    trigger=Trigger.OPENED,
-    author="ann",
-    author_id=3,
-    title="Mend @octo's #4",
-    text="Please.",
-    url="https://github.com/octo/app/issues/12",
-)
 OUTCOME = Outcome(
     result="Mended. Fixes #4, thanks @octo.",
     usage=Usage(input_tokens=20_383, output_tokens=118, cost_usd=0.0839),

@@ -25,6 +25,7 @@ from gateway.reservation import NOTHING, Amount, Reservation, amount_of
 from gateway.sessions.record import Usage
 from gateway.store import Create, Document, Put, Schema, Store, Transaction
 from quota_steps import COLLECTIONS, LEASE, NOON, opened, renew, settle, shown, start
+from thoroughness import examples
 
 SETTINGS = LimitSettings()
 DAY = timedelta(days=1)
@@ -556,5 +557,5 @@ class AnyHistory(RuleBasedStateMachine):
         return ledger.settled.get(day, stored)
 
 
-AnyHistory.TestCase.settings = hypothesis(max_examples=100, stateful_step_count=30, deadline=None)
+AnyHistory.TestCase.settings = hypothesis(max_examples=examples(40), stateful_step_count=30)
 TestAnyHistory = AnyHistory.TestCase

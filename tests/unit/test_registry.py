@@ -13,7 +13,8 @@ from claude_run.errors import CallerError, Code, StoppedError
 from gateway.limit_settings import LimitSettings
 from gateway.opening import COLLECTIONS
 from gateway.quota import Quota, Wanted
-from gateway.sessions import log
+from gateway.sessions import blobs, log
+from gateway.sessions.keeper import Keeping
 from gateway.sessions.log import Frame, frames_of
 from gateway.sessions.record import (
     ID_GAP,
@@ -154,8 +155,14 @@ def test_an_earlier_holder_writes_nothing(registry: Registry, store: Store, cloc
     clock.pass_by(LEASE)
     registry.find(old.session.key)
     new = registry.next_turn(old.session.key, {}, Wanted())
+    transcript = f"{old.session.path}/transcript"
+    stolen = Keeping(
+        writes=tuple(blobs.pieces(transcript, "000001-1", ["old"], expire_at=old.expire_at)),
+        named=Continuation(runner_session="stolen"),
+    )
     for attempt in (
         lambda: registry.append(old, [frame(50)]),
+        lambda: registry.append(old, [], stolen),
         lambda: registry.renew(old, Usage(), Continuation(runner_session="stolen")),
         lambda: end(registry, old, 60),
     ):
@@ -166,6 +173,7 @@ def test_an_earlier_holder_writes_nothing(registry: Registry, store: Store, cloc
     session = registry.find(old.session.key)
     assert session.status is Status.COMPLETED
     assert session.runner_session is None
+    assert list(blobs.read(store, transcript)) == []
     stored = b"".join(part.data for part in log.read(store, old.session.key, after=0))
     assert not any(b"id: %d\n" % number in stored for number in (50, 60))
 

@@ -40,6 +40,20 @@ def _main(argv: Sequence[str] | None) -> int:
             from claude_run.cli.dev import dev
 
             return dev(streams)
+        case "doctor":
+            from claude_run.cli.doctor import doctor
+
+            return doctor(
+                typed.project,
+                typed.region,
+                streams,
+                api=typed.api,
+                try_disconnect=typed.try_disconnect,
+            )
+        case "deploy" | "destroy":
+            from claude_run.cli.infra import script
+
+            return script(typed.command, typed.options, streams)
     return _with_server(typed, streams)
 
 

@@ -56,7 +56,28 @@ def parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="start everything here, run one prompt, end everything")
     demo.add_argument("prompt", nargs="?", help="default: PROMPT of the environment")
     commands.add_parser("dev", help="start everything here, on PORT (8080), until Ctrl-C")
+    _add_cloud(commands)
     return top
+
+
+def _add_cloud(commands: _Commands) -> None:
+    told = {
+        "deploy": "put it on Google Cloud, or bring what is there up to date",
+        "destroy": "take away what `deploy` has made",
+    }
+    for name, what in told.items():
+        # The scripts read their options themselves, --help too: none of them is one here.
+        script = commands.add_parser(name, help=what, prefix_chars="\0", add_help=False)
+        script.add_argument("options", nargs="*")
+    doctor = commands.add_parser("doctor", help="look at a deployment, and say what to do")
+    doctor.add_argument("--project", required=True, metavar="PROJECT")
+    doctor.add_argument("--region", required=True, metavar="REGION")
+    doctor.add_argument("--api", metavar="URL", help="the API, where it is not Cloud Run's own URL")
+    doctor.add_argument(
+        "--try-disconnect",
+        action="store_true",
+        help="begin a run and leave it, which costs a few cents",
+    )
 
 
 def _told(commands: _Commands, name: str, what: str) -> argparse.ArgumentParser:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.github.credentials import AppKey, app_key
 from gateway.github.patience import PATIENCE_SECONDS
@@ -56,6 +56,14 @@ class GitHubApp:
                     patience=self._patience,
                 )
             return self._access
+
+    def check(self) -> dict[str, Any] | None:
+        """What GitHub says of the App; None where none is set up."""
+        if self.key() is None:
+            return None
+        from gateway.github.appcheck import check
+
+        return check(self.access(), self._clock)
 
     def ask_for_failed_deliveries(self) -> int:
         """Have deliveries come again that GitHub could not bring. Returns how many."""

@@ -75,12 +75,16 @@ class Redeliveries:
     def ask(self) -> int:
         """Have failed deliveries come again. Returns how many."""
         requester = self._access.app().requester
-        due = failed(self._attempts(), now=self._clock())[:MAX_REDELIVERIES]
+        due = self.due()[:MAX_REDELIVERIES]
         for attempt in due:
             with translated(self._clock):
                 requester.requestJsonAndCheck("POST", f"{_PATH}/{attempt.id}/attempts")
             log.info("delivery is asked for again", delivery_id=attempt.guid)
         return len(due)
+
+    def due(self) -> list[Attempt]:
+        """Those that never arrived."""
+        return failed(self._attempts(), now=self._clock())
 
     def _attempts(self) -> Iterator[Attempt]:
         requester = self._access.app().requester

@@ -207,7 +207,8 @@ OPERATIONS = (
     Operation(
         method="get",
         path=routes.GITHUB_STATUS,
-        summary="What is configured",
+        summary="What is configured; with `check`, for operators, what GitHub says of the App",
+        parameters=(_query("check", {"type": "boolean"}),),
         answers={_JSON: shapes.ConfigurationView},
     ),
     Operation(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gateway.issues.invisible import is_unseen, without_unseen
-from gateway.issues.markdown import Kind, Token, definition, parse
+from gateway.issues.markdown import TAG, Kind, Token, definition, parse
 
 
 class Unshown(StrEnum):
@@ -56,64 +56,11 @@ def clean(text: str) -> Cleaned:
 # Tags whose effect is seen, and the attributes of theirs that say where something is.
 _SHOWN = frozenset(
     [
-        "a",
-        "b",
-        "blockquote",
-        "br",
-        "center",
-        "code",
-        "dd",
-        "del",
-        "details",
-        "div",
-        "dl",
-        "dt",
-        "em",
-        "figcaption",
-        "figure",
-        "font",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "hr",
-        "i",
-        "img",
-        "ins",
-        "kbd",
-        "li",
-        "mark",
-        "ol",
-        "p",
-        "picture",
-        "pre",
-        "q",
-        "rp",
-        "rt",
-        "ruby",
-        "s",
-        "samp",
-        "small",
-        "source",
-        "span",
-        "strike",
-        "strong",
-        "sub",
-        "summary",
-        "sup",
-        "table",
-        "tbody",
-        "td",
-        "tfoot",
-        "th",
-        "thead",
-        "tr",
-        "tt",
-        "u",
-        "ul",
-        "var",
+        *("a", "b", "blockquote", "br", "center", "code", "dd", "del", "details", "div", "dl"),
+        *("dt", "em", "figcaption", "figure", "font", "h1", "h2", "h3", "h4", "h5", "h6", "hr"),
+        *("i", "img", "ins", "kbd", "li", "mark", "ol", "p", "picture", "pre", "q", "rp", "rt"),
+        *("ruby", "s", "samp", "small", "source", "span", "strike", "strong", "sub", "summary"),
+        *("sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "tt", "u", "ul", "var"),
         "video",
     ]
 )
@@ -122,25 +69,9 @@ _PLACE = re.compile(r"(?:https?://|[/.#])[^\s<>\"'`]{1,2000}", re.IGNORECASE)
 # Elements with a content that is no text of the page.
 _NEVER_SHOWN = frozenset(
     [
-        "applet",
-        "audio",
-        "canvas",
-        "embed",
-        "head",
-        "iframe",
-        "math",
-        "noembed",
-        "noframes",
-        "noscript",
-        "object",
-        "script",
-        "select",
-        "style",
-        "svg",
-        "template",
-        "textarea",
-        "title",
-        "xmp",
+        *("applet", "audio", "canvas", "embed", "head", "iframe", "math", "noembed", "noframes"),
+        *("noscript", "object", "script", "select", "style", "svg", "template", "textarea"),
+        *("title", "xmp"),
     ]
 )
 _HIDING_STYLE = re.compile(
@@ -150,7 +81,8 @@ _HIDING_STYLE = re.compile(
 )
 _TAG_NAME = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9-]*)")
 _ATTRIBUTES = re.compile(
-    r"""[ \t\n]([A-Za-z_:][A-Za-z0-9_.:-]*+)(?:[ \t\n]*+=[ \t\n]*+([^ \t\n"'=<>`]++|'[^']*+'|"[^"]*+"))?+"""
+    r"""[ \t\n]([A-Za-z_:][A-Za-z0-9_.:-]*+)"""
+    r"""(?:[ \t\n]*+=[ \t\n]*+([^ \t\n"'=<>`]++|'[^']*+'|"[^"]*+"))?+"""
 )
 # Values that say nothing: sizes, names of sides, numbers. They go without being named.
 _PLAIN_VALUE = re.compile(r"[\w#%.,:/ -]{0,24}")
@@ -165,6 +97,7 @@ class _Tag:
     name: str
     closing: bool
     attributes: Mapping[str, str]
+    odd: bool  # no tag to Markdown, only to a browser
 
     @classmethod
     def of(cls, text: str) -> "_Tag":
@@ -174,7 +107,7 @@ class _Tag:
             one[1].lower(): html.unescape((one[2] or "").strip("\"'"))
             for one in _ATTRIBUTES.finditer(text)
         }
-        return cls(name, closing, attributes)
+        return cls(name, closing, attributes, odd=not TAG.fullmatch(text))
 
     @property
     def hides(self) -> bool:
@@ -203,6 +136,8 @@ class _Tag:
         """What of it is worth being named."""
         if self.name not in _SHOWN:
             return Unshown.TAG
+        if self.odd:
+            return Unshown.ATTRIBUTE
         place = _PLACES.get(self.name)
         for name, value in self.attributes.items():
             plain = _PLAIN_DESCRIPTION if name in ("alt", "title") else _PLAIN_VALUE
@@ -215,7 +150,7 @@ class _Tag:
 # --- all of it -------------------------------------------------------------------------------
 
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-_BLANKS = " \t\n>"
+_INDENTED = re.compile(r"[ >]{4}|\t")
 
 
 class _Pieces:
@@ -253,11 +188,11 @@ class _Pieces:
         match token.kind:
             case Kind.CODE | Kind.FOOTNOTE:
                 self._out.append(token.text)
+            case Kind.BLANK:
+                self._brackets.clear()
+                self._images.clear()
+                self._out.append(token.text)
             case Kind.TEXT:
-                if not token.text.strip(_BLANKS) and token.text.endswith("\n"):
-                    # No link goes over a blank line.
-                    self._brackets.clear()
-                    self._images.clear()
                 self._out.append(_ENTITY.sub(_character, token.text))
             case Kind.TAG:
                 self._tag(_Tag.of(token.text))
@@ -319,7 +254,7 @@ class _Pieces:
 
     def _label_at(self, at: int) -> tuple[str, int]:
         """The label in the brackets that begin at a token, and where what follows begins."""
-        inside = []
+        inside: list[str] = []
         for place in range(at + 1, len(self._tokens)):
             token = self._tokens[place]
             if token.kind is Kind.BRACKET:
@@ -332,19 +267,18 @@ class _Pieces:
 
     def _footnote_end(self, at: int) -> int:
         """The token after a footnote: its paragraph, and all that is indented below it."""
-        line, blank_before = "", False
+        blank_before = False
         for place in range(at + 1, len(self._tokens)):
-            text = self._tokens[place].text
-            if not line and blank_before and text.strip(_BLANKS):
-                return place if not text.startswith(("    ", "\t")) else place + 1
-            line = (line + text).rpartition("\n")[2] if "\n" in text else line + text
-            blank_before = not line and not text.strip(_BLANKS)
+            token = self._tokens[place]
+            if blank_before and token.kind is not Kind.BLANK and not _INDENTED.match(token.text):
+                return place
+            blank_before = token.kind is Kind.BLANK
         return len(self._tokens)
 
 
 @dataclass(frozen=True, slots=True)
 class _Labels:
-    """The addresses of labels that are defined, and the labels that are seen where they are used."""
+    """The addresses of labels that are defined, and those that are seen where they are used."""
 
     defined: Mapping[str, str]
     used: frozenset[str]

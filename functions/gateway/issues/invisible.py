@@ -32,8 +32,8 @@ _CLASSES = {
     # The whole block that they are in, the selectors of ideographs' forms too.
     Unseen.TAG: r"\U000e0000-\U000e0fff",
     # Of the general category Cf, whatever has no shape of its own (the signs before and around
-    # Arabic, Syriac and Kaithi numbers have); letters and marks that are drawn as nothing; selectors
-    # of forms; what is no character.
+    # Arabic, Syriac and Kaithi numbers have); letters and marks that are drawn as nothing;
+    # selectors of forms; what is no character.
     Unseen.ZERO_WIDTH: (
         r"\xad\u034f\u070f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200d\u2060-\u2065"
         r"\u206a-\u206f\u3164\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
@@ -58,7 +58,7 @@ _JOINING = (
     (0x11000, 0x1145F),
 )
 _PICTURES = ((0x2190, 0x2BFF), (0x1F000, 0x1FAFF))
-_OTHER_PICTURES = frozenset("©®‼⁉™ℹ〰〽㊗㊙")
+_OTHER_PICTURES = frozenset("©®‼⁉™\u2139〰〽㊗㊙")
 _KEYCAPS = frozenset("0123456789#*")
 _SKINS = (0x1F3FB, 0x1F3FF)
 
@@ -97,7 +97,7 @@ def _needed(text: str, at: int) -> bool:
 
 
 def _inside_word(before: str, after: str) -> bool:
-    # At a word's end too, before a mark or punctuation: Persian abbreviates so (ه‍.).
+    # At a word's end too, before a mark or punctuation: Persian abbreviates so.
     joins = _is_word(before) and _within(before, _JOINING)
     return joins and not (after and after in _EMOJI_FORMS + ZWNJ + ZWJ)
 

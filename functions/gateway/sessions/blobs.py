@@ -11,11 +11,13 @@ from datetime import datetime
 from typing import Any
 
 from claude_run.errors import UpstreamError
-from gateway.store import ID, Collection, Create, Delete, Query, Store
+from gateway.store import ID, Collection, Put, Query, Store
 
 PIECE_BYTES = 900_000
 # Seven of those in one batch stay below what a store takes at once.
 PIECES_PER_WRITE = 7
+# Of a transcript and of a change set, beside a batch of events.
+PIECES_PER_COMMIT = 3
 PIECES_PER_READ = 20
 # Fast, and text shrinks to a fifth even so.
 _LEVEL = 1
@@ -25,25 +27,26 @@ CHANGES = Collection(name="changes", expires=True, unindexed=("data",))
 REQUESTS = Collection(name="requests", expires=True, unindexed=("data",))
 
 
-def append(store: Store, collection: str, prefix: str, value: Any, *, expire_at: datetime) -> None:  # noqa: ANN401 - any JSON value
-    """Write one value. Its pieces are whole only when this returns."""
-    writes = pieces(collection, prefix, value, expire_at=expire_at)
-    for start in range(0, len(writes), PIECES_PER_WRITE):
-        store.write(writes[start : start + PIECES_PER_WRITE])
-
-
-def pieces(collection: str, prefix: str, value: Any, *, expire_at: datetime) -> list[Create]:  # noqa: ANN401
-    """The writes of one value, in their order; for a transaction, if they are few enough."""
+def pieces(collection: str, prefix: str, value: Any, *, expire_at: datetime) -> list[Put]:  # noqa: ANN401 - any JSON value
+    """The writes of one value, which is there once the last of them is."""
     text = json.dumps(value, separators=(",", ":"))  # ASCII, so half a surrogate pair survives
     data = zlib.compress(text.encode(), _LEVEL)
     parts = [data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]
     return [
-        Create(
+        Put(
             f"{collection}/{prefix}-{number:04d}",
             {"data": part, "last": number == len(parts) - 1, "expireAt": expire_at},
         )
         for number, part in enumerate(parts)
     ]
+
+
+def write_ahead(store: Store, writes: list[Put]) -> list[Put]:
+    """Write all but the last pieces, which are returned: small enough to go into a commit."""
+    ahead, rest = writes[:-PIECES_PER_COMMIT], writes[-PIECES_PER_COMMIT:]
+    for start in range(0, len(ahead), PIECES_PER_WRITE):
+        store.write(ahead[start : start + PIECES_PER_WRITE])
+    return rest
 
 
 def read(store: Store, collection: str, *, prefix: str = "") -> Iterator[Any]:
@@ -85,8 +88,6 @@ def _pieces(store: Store, collection: str, prefix: str) -> Iterator[tuple[str, d
         query = query.following(found[-1])
 
 
-def remove(store: Store, collection: str, *, prefix: str) -> None:
-    """Remove a value and its like."""
-    names = [name for name, _ in _pieces(store, collection, prefix)]
-    for start in range(0, len(names), 100):
-        store.write([Delete(f"{collection}/{name}") for name in names[start : start + 100]])
+def paths(store: Store, collection: str, *, prefix: str) -> list[str]:
+    """Where the pieces are of a value, or of several."""
+    return [f"{collection}/{name}" for name, _ in _pieces(store, collection, prefix)]

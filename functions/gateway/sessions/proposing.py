@@ -35,7 +35,7 @@ Propose = Callable[[Changes | None, str, Callable[[], None]], Proposal]
 
 
 class Proposing:
-    """One pull request on its way. When it is over, `proposal` is there, and `put` has had it."""
+    """One pull request on its way. When it is over, `proposal` is there."""
 
     def __init__(
         self,
@@ -43,7 +43,6 @@ class Proposing:
         *,
         changes: Changes | None,
         result: str,
-        put: Callable[[Proposal], None],
         stopped: Callable[[], ClaudeRunError | None],
         seconds: float = PROPOSE_SECONDS,
     ) -> None:
@@ -51,16 +50,20 @@ class Proposing:
         self._propose = propose
         self._changes = changes
         self._result = result
-        self._put = put
         self._stopped = stopped
         self._seconds = seconds
         self._deadline = time.monotonic() + seconds
+        self._over = threading.Event()
 
     def start(self, *, name: str) -> None:
         """Begin. Nobody waits for the thread's end: a request that hangs is left to itself."""
         threading.Thread(
             target=copy_context().run, args=(self._run,), name=name, daemon=True
         ).start()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long for its end; whether it is over."""
+        return self._over.wait(max(0.0, seconds))
 
     def _run(self) -> None:
         try:
@@ -72,7 +75,7 @@ class Proposing:
             log.exception("no pull request")
             proposal = _failed("Something went wrong in the gateway.", Code.INTERNAL_ERROR)
         self.proposal = proposal
-        self._put(proposal)
+        self._over.set()
 
     def _proceed(self) -> None:
         if (reason := self._stopped()) is not None:

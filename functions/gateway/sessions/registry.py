@@ -9,6 +9,7 @@ from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError
 from gateway.quota import Quota, Reservation, Wanted
 from gateway.sessions import log
 from gateway.sessions.events import SessionEvent, connected, encode, error, status
+from gateway.sessions.keeper import NOTHING, Keeping
 from gateway.sessions.log import Frame
 from gateway.sessions.record import (
     ID_GAP,
@@ -132,8 +133,8 @@ class Registry:
 
     # --- while it is driven ------------------------------------------------------------------
 
-    def append(self, claim: Claim, frames: Sequence[Frame]) -> bool:
-        """Store events under the lease. Returns whether somebody asked to cancel.
+    def append(self, claim: Claim, frames: Sequence[Frame], keeping: Keeping = NOTHING) -> bool:
+        """Store events, and what is kept, under the lease. Returns whether somebody has cancelled.
 
         `StaleLeaseError` when the session has another holder: nothing is written then.
         """
@@ -142,6 +143,9 @@ class Registry:
             session = self._held(tx, claim)
             if frames:
                 tx.write(log.batch(session.key, list(frames), expire_at=claim.expire_at))
+            tx.write(*keeping.writes)
+            if (named := session.keeping(keeping.named)) != session:
+                tx.write(Put(named.path, named.to_data()))
             return session.cancel_requested
 
         return self._store.transact(work)

@@ -8,7 +8,7 @@ from gateway.requests import MessageRequest, StartRequest, to_run_options
 from gateway.sessions import blobs
 from gateway.sessions.record import RETENTION, Session
 from gateway.sessions.registry import Registry
-from gateway.store import Create, Store, Transaction
+from gateway.store import Create, Put, Store, Transaction
 from gateway.work.record import Kind, State, WorkItem
 
 # Compressed. It is written in one commit with its session, of 9 MB at most.
@@ -70,7 +70,7 @@ class Detached:
         return session
 
 
-def _request_writes(session: Session, request: Request) -> list[Create]:
+def _request_writes(session: Session, request: Request) -> list[Put]:
     # Never a key or a token: with those, `detach` was refused.
     value = request.model_dump(mode="json", by_alias=True, exclude_unset=True)
     writes = blobs.pieces(

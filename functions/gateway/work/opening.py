@@ -7,6 +7,7 @@ from gateway.github.publication import Publisher
 from gateway.instance import utc_now
 from gateway.issues.desk import Desk
 from gateway.limit_settings import MICROS
+from gateway.metrics import Metrics
 from gateway.opening import COLLECTIONS
 from gateway.pull_requests import PullRequests
 from gateway.quota import Quota
@@ -37,6 +38,7 @@ def open_worker(settings: RunSettings) -> Worker:
         store=store,
         vault=vault,
         client=Client(settings.runner_url),
+        metrics=Metrics(store, routes=()),
         clock=clock,
     )
     issues = IssueSteps(

@@ -8,6 +8,7 @@ from typing import Any
 from claude_run.client import Client
 from claude_run.errors import CallerError, Code
 from claude_run.wire import Changes
+from gateway.metrics import Metrics
 from gateway.quota import Wanted
 from gateway.requests import MessageRequest, StartRequest
 from gateway.sessions import continuing
@@ -34,6 +35,7 @@ class Turns:
     store: Store
     vault: Vault
     client: Client
+    metrics: Metrics
     clock: Callable[[], datetime]
     feeds: Feeds = field(default_factory=Feeds)
 
@@ -80,6 +82,7 @@ class Turns:
             store=self.store,
             client=self.client,
             feeds=self.feeds,
+            metrics=self.metrics,
             clock=self.clock,
             watch=watch,
             propose=propose,
@@ -89,6 +92,8 @@ class Turns:
             driver.run()
         finally:
             hold.driving(None)
+            # This process may end any time now; what it has counted is stored first.
+            self.metrics.close()
         return self._outcome(hold, claim.session, driver.ended)
 
     def recover(self, hold: Hold) -> Outcome:

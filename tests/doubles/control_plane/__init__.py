@@ -1,6 +1,6 @@
-"""Google Cloud's control plane on this machine, as far as the real `gcloud` asks it for a deployment.
+"""Google Cloud's control plane on this machine, as far as gcloud asks it for a deployment.
 
-gcloud is told where each API is and reaches all of them through one proxy, this server. What is
+The real gcloud is told where each API is and reaches all through one proxy, this server. What is
 made stays as state: tests look at it. What Google refuses is refused, with Google's own status and
 words where a user of ours will read them. One module for each API.
 """

@@ -7,6 +7,15 @@ from doubles.control_plane.plane import ControlPlane
 from doubles.control_plane.routes import Call, Refusal, route
 
 
+@route("POST", "network", "/webhooks/github", permission="run.routes.invoke", changes=False)
+def webhook(plane: ControlPlane, call: Call) -> Any:  # noqa: ANN401 - JSON
+    """A delivery: `webhook` refuses the one that nobody has signed."""
+    name, _ = run_services.find_by_host(plane, call.host)
+    if not run_services.is_public(plane, name) or "x-hub-signature-256" not in call.headers:
+        raise Refusal(401, "UNAUTHENTICATED", "The delivery is not GitHub's.")
+    return {"status": "processed"}
+
+
 @route("GET", "network", "/health", permission="run.routes.invoke")
 def health(plane: ControlPlane, call: Call) -> Any:  # noqa: ANN401 - JSON
     """`GET /health` at a service's address, or at that of a tag of it."""

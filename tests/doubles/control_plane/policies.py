@@ -52,9 +52,9 @@ def _check_member(plane: ControlPlane, name: str, member: str) -> None:
         raise invalid(f"Invalid member {member}.")
     kind, _, email = member.partition(":")
     ours = f"@{plane.project}.iam.gserviceaccount.com"
-    if kind == "serviceAccount" and email.endswith(ours):
-        if f"projects/{plane.project}/serviceAccounts/{email}" not in plane.things:
-            raise invalid(f"Service account {email} does not exist.")
+    is_there = f"projects/{plane.project}/serviceAccounts/{email}" in plane.things
+    if kind == "serviceAccount" and email.endswith(ours) and not is_there:
+        raise invalid(f"Service account {email} does not exist.")
 
 
 def forget(plane: ControlPlane, email: str, uid: str) -> None:

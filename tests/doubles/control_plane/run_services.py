@@ -139,7 +139,7 @@ def _check(plane: ControlPlane, body: Any) -> None:  # noqa: ANN401 - JSON
 def _rolled_out(
     plane: ControlPlane,
     name: str,
-    made: Any,
+    made: Any,  # noqa: ANN401 - JSON
     *,
     has_new_revision: bool = True,
 ) -> Any:  # noqa: ANN401 - JSON

@@ -46,6 +46,18 @@ def enable(plane: ControlPlane, call: Call, project: str) -> Any:  # noqa: ANN40
     return {"name": "operations/acat.enable", "done": True, "response": {}}
 
 
+@route(
+    "POST",
+    "serviceusage",
+    "/v1/projects/{project}/services/{name}:enable",
+    permission="serviceusage.services.enable",
+)
+def enable_one(plane: ControlPlane, call: Call, project: str, name: str) -> Any:  # noqa: ANN401
+    """The same for a single one."""
+    wanted = Call(method="POST", api=call.api, path="", body={"serviceIds": [name]})
+    return enable(plane, wanted, project)
+
+
 def _service(project: str, name: str) -> dict[str, Any]:
     return {
         "name": f"projects/{project}/services/{name}",

@@ -8,7 +8,10 @@ for the rest of the text: there nothing is code, and whatever may be hidden is.
 import re
 from dataclasses import dataclass
 
-from gateway.issues.markdown.inline import INFO, Kind, Run, Token
+from gateway.issues.markdown import runs
+from gateway.issues.markdown.runs import Reading
+from gateway.issues.markdown.tokens import Kind, Token
+from gateway.issues.markdown.unshown import NOTES
 
 _LINES = re.compile(r"[^\n]*\n|[^\n]+")
 _MARKER = re.compile(r"([-*+]|([0-9]{1,9})[.)])( +)(?=[^ \n])")
@@ -120,6 +123,7 @@ class _Parser:
         self._fence: _Fence | None = None
         self._html_end: re.Pattern[str] | None = None
         self._until_blank = False  # in HTML that a blank line ends
+        self._html_reading = Reading.HTML
         self._html_indent = 0  # of what the HTML is in: a line with less ends it
         self._rest_hidden = False
         # No paragraph is open before the next line.
@@ -129,9 +133,9 @@ class _Parser:
         # A list may be open that is not among the items.
         self._murky = False
         self._run: list[tuple[str, str]] = []
-        self._run_sure = True
-        self._run_raw = False
-        self._depth = 0  # of the last line's quotes
+        self._reading = Reading.MARKDOWN  # of the run
+        self._rest = Reading.MARKDOWN  # of what follows up to a blank line
+        self._depth = 0  # of the run's quotes, at most
 
     def feed(self, line: str) -> None:
         """The next line."""
@@ -145,12 +149,12 @@ class _Parser:
         elif self._html_end is not None:
             self._html(line, self._html_end)
         elif not line.strip(" \t\n"):
-            self._flush()
+            self._flush(blank=True)
             self._until_blank = False
             self._fresh = True
-            self._emit(Kind.TEXT, line)
+            self._emit(Kind.BLANK, line)
         elif self._until_blank:
-            self._add(line, raw=True)
+            self._add(line, reading=Reading.HTML)
         else:
             self._block(_take_apart(line, in_list=self._in_list()))
 
@@ -172,19 +176,22 @@ class _Parser:
         indented, self._indented = self._indented, False
         if not line.rest:
             # A blank line, in a quote.
-            self._flush()
+            self._flush(blank=True)
             self._fresh = True
-            self._emit(Kind.TEXT, line.text)
-        elif line.quotes > self._depth and not self._run_raw and self._interrupted(line):
-            pass  # a quote begins
+            self._emit(Kind.BLANK, line.text)
+        elif self._begins_quote(line) and self._interrupted(line):
+            return
         elif not self._sure:
-            self._add(line.text, quoted=line.quoted, raw=True)
+            self._add(line.text, quoted=line.quoted, reading=Reading.EITHER)
         elif self._is_indented_code(line, after_code=indented):
             self._indented = True
             self._emit(Kind.CODE, line.text)
         else:
             self._certain_block(line)
             self._fresh = False
+
+    def _begins_quote(self, line: _Line) -> bool:
+        return line.quotes > self._depth and self._reading is Reading.MARKDOWN
 
     def _is_indented_code(self, line: _Line, *, after_code: bool) -> bool:
         columns = len(line.text[: len(line.text) - len(line.text.lstrip(" \t"))].expandtabs(4))
@@ -197,21 +204,29 @@ class _Parser:
         if (mark := _FENCE.match(rest)) is not None:
             self._open_fence(line, mark, at)
             return
-        # Whatever may be a marker: HTML may begin behind it.
-        rest = rest[_MARKERS.match(rest).end() :]
+        # Whatever may be a marker: something may begin behind it.
+        rest = _MARKERS.sub("", rest, count=1)
+        if _FENCE.match(rest):
+            self._give_up(line)
+            return
         top = not line.quotes and rest == line.rest and self._top_level(line, at)
         for beginning, ending in _UNTIL:
             if beginning.match(rest):
                 if not self._interrupted(line):
                     self._sure = self._sure and top
                     self._html_indent = 0 if top else max(1, min(at, self._offset()))
+                    self._html_reading = Reading.HTML if top else Reading.EITHER
                     self._html(line.text, ending)
                 return
         if top and _BLOCK_TAG.match(rest):
             if self._interrupted(line):
                 return
             self._until_blank = True
-        self._add(line.text, quoted=line.quoted, raw=_LIKE_A_TAG.match(rest) is not None)
+            self._add(line.text, reading=Reading.HTML)
+        elif _LIKE_A_TAG.match(rest):
+            self._add(line.text, quoted=line.quoted, reading=Reading.EITHER)
+        else:
+            self._add(line.text, quoted=line.quoted)
 
     def _top_level(self, line: _Line, at: int) -> bool:
         """Whether a block that begins here is in no list."""
@@ -220,7 +235,7 @@ class _Parser:
         return at == 0 or (at <= _MAX_INDENT and not self._in_list())
 
     def _html(self, line: str, ending: "re.Pattern[str]") -> None:
-        self._add(line, raw=True)
+        self._add(line, reading=self._html_reading)
         self._html_end = None if ending.search(line) else ending
         if self._html_end is None:
             self._flush()
@@ -232,7 +247,7 @@ class _Parser:
 
     def _give_up(self, line: _Line) -> None:
         self._sure = False
-        self._add(line.text, quoted=line.quoted, raw=True)
+        self._add(line.text, quoted=line.quoted, reading=Reading.EITHER)
 
     # --- lists -------------------------------------------------------------------------------
 
@@ -246,7 +261,7 @@ class _Parser:
 
     def _follow_lists(self, line: _Line, *, interrupts: bool) -> tuple[str, int]:
         """Close and open list items. Returns what follows a line's list markers, and its column."""
-        if line.tabbed or self._run_raw:
+        if line.tabbed or self._reading is not Reading.MARKDOWN:
             self._murky = True
             return line.rest, line.indent
         marked = _MARKER.match(line.rest) is not None
@@ -283,7 +298,7 @@ class _Parser:
 
     def _open_fence(self, line: _Line, mark: "re.Match[str]", at: int) -> None:
         fence = self._fence_of(line, mark[1] or mark[3], at)
-        if self._run_raw and self._run:
+        if self._reading is not Reading.MARKDOWN:
             fence = None  # is what began before it HTML?
         elif fence is None and not self._in_list() and not line.quotes and not line.tabbed:
             self._add(line.text)  # so far inside it goes on with the paragraph
@@ -294,8 +309,8 @@ class _Parser:
         self._flush()
         self._fence = fence
         before = len(line.text.removesuffix("\n")) - len(mark[0]) + len(fence.mark)
-        info = INFO.match(line.text, before)
-        end = info.end(1) if info else before
+        notes = NOTES.match(line.text, before)
+        end = notes.start("notes") if notes else before
         self._emit(Kind.TEXT, line.text[:end])
         hidden = line.text[end:].removesuffix("\n")
         self._emit(Kind.HIDDEN if hidden.strip() else Kind.TEXT, hidden)
@@ -348,12 +363,14 @@ class _Parser:
 
     # --- runs --------------------------------------------------------------------------------
 
-    def _add(self, text: str, *, quoted: str = "", raw: bool = False) -> None:
-        """A line to the run; `raw`: it may be HTML, and then all of the run."""
+    def _add(self, text: str, *, quoted: str = "", reading: Reading = Reading.MARKDOWN) -> None:
+        """A line to the run, which is read as the most that one of its lines may be."""
         self._run.append((quoted, text[len(quoted) :]))
-        self._depth = quoted.count(">")
-        self._run_sure = self._run_sure and not raw
-        self._run_raw = self._run_raw or raw
+        self._depth = max(self._depth, quoted.count(">"))
+        if self._reading is Reading.MARKDOWN:
+            self._reading = reading
+        if reading is Reading.EITHER:
+            self._rest = reading
 
     def _interrupted(self, line: _Line) -> bool:
         """End the run before a line; True: it left something open that the line is a part of."""
@@ -362,19 +379,16 @@ class _Parser:
             self._emit(Kind.HIDDEN, line.text)
         return self._rest_hidden
 
-    def _flush(self) -> None:
-        if not self._run:
-            return
+    def _flush(self, *, blank: bool = False) -> None:
+        """End the run; a blank line ends what may be HTML, too."""
         lines, self._run = self._run, []
-        run = Run(
-            "".join(content for _, content in lines),
-            sure=self._run_sure and self._sure,
-            raw=self._run_raw or not self._sure,
-        )
-        self._run_sure, self._run_raw = True, False
+        run = runs.read([content for _, content in lines], self._reading)
+        self._rest = Reading.MARKDOWN if blank else self._rest
+        self._reading, self._depth = self._rest, 0
+        self._rest_hidden = run.hides_rest
         quotes = iter([quoted for quoted, _ in lines])
         at_start = True
-        for token in run.tokens():
+        for token in run.tokens:
             for piece in _LINES.findall(token.text) if token.kind is Kind.TEXT else [token.text]:
                 if at_start:
                     self._emit(Kind.TEXT, next(quotes))
@@ -383,7 +397,6 @@ class _Parser:
             if token.kind is not Kind.TEXT:
                 for _ in range(token.text[:-1].count("\n")):
                     next(quotes)
-        self._rest_hidden = run.hides_rest
 
     def _emit(self, kind: Kind, text: str) -> None:
         if text:
