@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import servers
+from intake import intake
 from sessions import SETTINGS, first_answer, replay, together, writes
 from timing import at_once, bare, memory, session, through
 
@@ -99,6 +100,7 @@ def main() -> int:
         replayed = replay(runner.url)
         started = min(first_answer(runner.url) for _ in range(3))
     crowd = together()
+    taken = intake()
     figures = [
         Figure(name="MB of the runner, at most", value=peak, bound=150),
         Figure(name="store writes a second, a session", value=max(written), bound=8),
@@ -106,6 +108,11 @@ def main() -> int:
         Figure(name="ms to a replay's first event", value=replayed.first * 1000, bound=100),
         Figure(name="events a second of a replay", value=replayed.rate, bound=20_000, least=True),
         Figure(name="MB of the gateway, 50 sessions", value=crowd.memory, bound=400),
+        Figure(
+            name="% of an empty function, intake", value=taken.ratio * 100, bound=30, least=True
+        ),
+        Figure(name="ms of the intake, p99 of 50", value=taken.p99 * 1000, bound=250),
+        Figure(name="ms of the intake, p99 of 200", value=taken.burst_p99 * 1000, bound=2_000),
     ]
     rows = [first, long, many, first_session, long_session]
     print(f"the runner idle: {idle:.0f} MB; 50 sessions of 3 s at once: {crowd.seconds:.1f} s")
