@@ -6,20 +6,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Newer than what it was installed from, or it is installed again.
 INSTALLED := $(VENV)/.installed
+# GitHub as the tests see it.
+EMULATE := tests/emulate
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Told to keep no bytecode, each process of the tests would compile all of it again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo dev test check bench lock image clean
+.PHONY: help install demo dev dev-github test emulate check bench lock infra image clean
 
 help:
 	@echo 'make demo     start everything here, run one prompt (PROMPT="…"), end everything'
 	@echo 'make dev      start everything here and stay (PORT=8080)'
+	@echo 'make dev-github  the same with a GitHub here to try issues on (needs node and npm)'
 	@echo 'make test     all tests'
 	@echo 'make check    lint, format and types'
 	@echo 'make bench    the benchmarks'
 	@echo 'make lock     compile the requirement files again'
+	@echo 'make infra    write infra/firestore.txt again, after a change of a collection'
 	@echo 'make image    build the runner image with docker, podman or buildah'
 	@echo 'make install  only make .venv'
 	@echo 'make clean    remove all that was made'
@@ -46,12 +50,24 @@ demo: $(INSTALLED)
 dev: $(INSTALLED)
 	@$(BIN)/claude-run dev
 
+dev-github: $(INSTALLED) emulate
+	@PYTHONPATH=tests $(BIN)/python tests/dev_github.py
+
 # Unit tests first. They and the rest wait more than they compute, hence more processes than cores.
 # End to end the tests of a file share servers, so they run in one process; tests/e2e/conftest.py
 # says which files begin.
-test: $(INSTALLED)
+test: $(INSTALLED) emulate
 	$(BIN)/pytest --numprocesses 3 --dist worksteal tests/unit
 	$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder tests/e2e
+
+# Once, and again when its versions change. What needs it is skipped without it, never in CI.
+emulate:
+	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
+	  echo 'Without node and npm: the tests that need GitHub are skipped.'; \
+	elif ! cmp -s $(EMULATE)/package-lock.json $(EMULATE)/node_modules/.installed; then \
+	  npm ci --prefix $(EMULATE) --ignore-scripts --no-audit --no-fund && \
+	  cp $(EMULATE)/package-lock.json $(EMULATE)/node_modules/.installed; \
+	fi
 
 check: $(INSTALLED)
 	$(BIN)/ruff check
@@ -59,8 +75,10 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/mypy tests bench
 
-bench: $(INSTALLED)
+bench: $(INSTALLED) emulate
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/intake.py
+	$(BIN)/python bench/issues.py
 
 # One version of each package everywhere: the deployables take theirs from the first file.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version $(shell cat .python-version) --no-header
@@ -69,9 +87,12 @@ lock: $(INSTALLED)
 	$(COMPILE) functions/requirements.in --constraint requirements-dev.txt --output-file functions/requirements.txt
 	$(COMPILE) container/requirements.in --constraint requirements-dev.txt --output-file container/requirements.txt
 
+infra: $(INSTALLED)
+	@$(BIN)/python -m gateway.store.listing >infra/firestore.txt
+
 image:
 	infra/build-image.sh claude-run
 
 clean:
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(EMULATE)/node_modules dist .mypy_cache .ruff_cache .hypothesis
 	find functions container tests bench -name __pycache__ -prune -exec rm -rf {} +

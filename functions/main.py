@@ -19,43 +19,54 @@ from claude_run.errors import ConfigurationError
 from claude_run.loopback import is_loopback
 from gateway.http import server
 from gateway.http.lazy import LazyApp
-from gateway.settings import Settings
+from gateway.http.targets import Target, read_settings
 
 
 @cache
-def settings() -> Settings:
-    """The environment's; `ConfigurationError` names all that is wrong with it."""
+def _app(target: Target) -> LazyApp:
     # As functions-framework binds: its own default is every address.
     context = click.get_current_context(silent=True)
-    host = context.params.get("host") if context is not None else None
-    return Settings.from_environ(os.environ, loopback=is_loopback(host or "0.0.0.0"))  # noqa: S104
+    host = (context.params.get("host") if context is not None else None) or "0.0.0.0"  # noqa: S104
+    settings = read_settings(target, os.environ, loopback=is_loopback(host))
+    logs.configure(project=settings.project)
+    return LazyApp(target, settings)
 
 
-_APP = LazyApp(settings)
+def webhook(request: Request) -> Response:
+    """GitHub's deliveries."""
+    return Response.from_app(_app(Target.WEBHOOK), request.environ)
+
+
+def setup(request: Request) -> Response:
+    """The pages that set an App and a key up."""
+    return Response.from_app(_app(Target.SETUP), request.environ)
 
 
 def api(request: Request) -> Response:
     """Sessions, runs, health and metrics, for callers."""
-    return Response.from_app(_APP, request.environ)
+    return Response.from_app(_app(Target.API), request.environ)
 
 
 def gateway(request: Request) -> Response:
     """All routes under one origin, as on a laptop."""
-    return Response.from_app(_APP, request.environ)
+    return Response.from_app(_app(Target.GATEWAY), request.environ)
 
 
-def _start() -> None:
+def _start(name: str) -> None:
     """Check, and put ourselves before functions-framework's own routes."""
     try:
-        logs.configure(project=settings().project)
+        app = _app(Target(name))
     except ConfigurationError as error:
         sys.exit(f"The gateway cannot start: {error.message}")
-    server.prepare(_APP.drain)
+    except ValueError:
+        sys.exit(f"There is no target {name!r}: it is one of {', '.join(Target)}")
+    server.prepare(app.drain)
     # It runs this module within its application, whose routes are not all ours: two paths it
     # answers itself, `//` it redirects, and after an answer it reads the rest of a request into
-    # memory, however long. The two functions above answer as well, behind all that.
-    current_app.wsgi_app = _APP  # type: ignore[method-assign]
+    # memory, however long. The functions above answer as well, behind all that.
+    current_app.wsgi_app = app  # type: ignore[method-assign]
 
 
 if has_app_context():
-    _start()
+    # functions-framework has just set it.
+    _start(os.environ.get("FUNCTION_TARGET", ""))

@@ -19,6 +19,8 @@ WEAKENED = Path(__file__).parent / "doubles" / "weakened_gateway.py"
 BEHIND_IAM = {
     "AUTH": "iam",
     "K_SERVICE": "gateway",
+    # Nobody listens there: no worker is started.
+    "WORKER_JOB": "projects/p/locations/l/jobs/worker?endpoint=127.0.0.1:1",
     "MAX_CONCURRENT_SESSIONS": "50",
     "MAX_DAILY_COST_USD": "10000",
     "MAX_DAILY_TOKENS": "1000000000",

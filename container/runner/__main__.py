@@ -14,12 +14,12 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from claude_run import logs, spans
+from claude_run.credential import CredentialKind
 from claude_run.errors import ConfigurationError
 from runner.accounts import Accounts, may_change_users
 from runner.app import build_app
 from runner.broker.app import Broker, upstream_client
 from runner.broker.grants import Grants
-from runner.credential import CredentialKind
 from runner.launch import PR_SET_DUMPABLE, prctl
 from runner.protocol import protocol
 from runner.runs import Runs

@@ -15,14 +15,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from claude_run import spans, tracing
-from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError
+from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError, error_data
 from claude_run.identity import AuthSettings, Mode, authenticate, check_local_request
 from claude_run.idtoken import Certificates
+from claude_run.peers import is_agent
 from claude_run.wire import MAX_BODY_BYTES, parse_run_request
-from runner.peers import is_agent
 from runner.plan import make_plan
 from runner.runs import Runs
-from runner.serve import error_data, serve_object, serve_stream
+from runner.serve import serve_object, serve_stream
 from runner.settings import Settings
 
 log = structlog.get_logger()

@@ -2,21 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 
 from pydantic import SecretStr
 
+from claude_run.credential import CredentialKind
 from claude_run.errors import CallerError, Code
-
-# How Anthropic's OAuth tokens (`claude setup-token`) begin; everything else is an API key.
-_OAUTH_PREFIX = "sk-ant-oat"
-
-
-class CredentialKind(Enum):
-    """The two kinds; each value is the variable by which Claude Code takes it."""
-
-    API_KEY = "ANTHROPIC_API_KEY"
-    OAUTH = "CLAUDE_CODE_OAUTH_TOKEN"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +26,7 @@ class Credential:
 
 def credential_from(secret: SecretStr) -> Credential:
     """A credential that came without its kind."""
-    oauth = secret.get_secret_value().startswith(_OAUTH_PREFIX)
-    return Credential(kind=CredentialKind.OAUTH if oauth else CredentialKind.API_KEY, secret=secret)
+    return Credential(kind=CredentialKind.of(secret.get_secret_value()), secret=secret)
 
 
 def credential_from_environ(environ: Mapping[str, str]) -> Credential | None:

@@ -175,7 +175,9 @@ def environment(
         "CLAUDE_CODE_DISABLE_ATTACHMENTS": "1",
         "CLAUDE_CODE_DISABLE_CLAUDE_MDS": "1",
         "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
+        # The first alone brings them for older models only.
         "CLAUDE_CODE_ENABLE_TASKS": "1",
+        "CLAUDE_CODE_ENABLE_TODO_TOOLS": "1",
         "CLAUDE_CODE_MAX_RETRIES": str(MAX_RETRIES),
         "DISABLE_AUTOUPDATER": "1",
     }

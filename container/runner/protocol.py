@@ -6,8 +6,7 @@ from uuid import uuid4
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from claude_run.errors import CallerError
-from runner.serve import error_data
+from claude_run.errors import CallerError, error_data
 
 
 def protocol(instance_id: str) -> type[H11Protocol]:

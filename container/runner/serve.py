@@ -7,7 +7,7 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Send
 
-from claude_run.errors import ClaudeRunError
+from claude_run.errors import ClaudeRunError, error_data
 from claude_run.sse import encode_event
 from runner.cancellation import to_the_end
 from runner.outlet import Outlet
@@ -26,11 +26,6 @@ _HEADERS = [
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
-
-
-def error_data(error: ClaudeRunError) -> dict[str, object]:
-    """The body of an HTTP error and the data of an `error` event."""
-    return {"error": error.message, "code": error.code, "details": error.details}
 
 
 async def serve_stream(

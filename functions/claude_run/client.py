@@ -8,11 +8,12 @@ A request that may have reached the server is never sent again; see `retry`.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from claude_run import answers
+from claude_run.deliveries import Deliveries
 from claude_run.endpoint import Endpoint, Timeouts
 from claude_run.errors import CallerError, Code, UpstreamError
 from claude_run.events import DoneEvent, RunEvent, parse_event
@@ -31,6 +32,8 @@ from claude_run.transport import (
 from claude_run.wire import MAX_BODY_BYTES, RunRequest, build_run_request
 
 _HEALTH = Call(method="GET", path="/health")
+_STATUS = Call(method="GET", path="/gh-status")
+_CHECKED_STATUS = Call(method="GET", path="/gh-status?check=true")
 
 
 def run_call(request: RunRequest) -> Call:
@@ -53,12 +56,14 @@ def _health(answer: Answer) -> dict[str, Any]:
     return value
 
 
-def _event(event: ServerSentEvent | None, request_id: str | None) -> RunEvent:
+def _event(event: ServerSentEvent | None, headers: Mapping[str, str]) -> RunEvent:
     """The typed event; None, a stream that ended without `done`, is an `UpstreamError`."""
     if event is None:
         # INTERRUPTED, as for a session whose driver died: nobody said how it ended.
         raise UpstreamError(
-            "The stream ended before the run did", code=Code.INTERRUPTED, request_id=request_id
+            "The stream ended before the run did",
+            code=Code.INTERRUPTED,
+            request_id=headers.get("x-request-id"),
         )
     return parse_event(event.event, event.data)
 
@@ -89,16 +94,22 @@ class RunStream(Iterator[RunEvent]):
         if self._done:
             self._stream.finish()
             self._closed = True
+        if self._closed:
+            raise StopIteration
         try:
-            received = None if self._closed else next(self._stream, None)
-            if self._closed:
+            received = next(self._stream, None)
+            if self._closed:  # by another thread
                 raise StopIteration
-            event = _event(received, self.request_id)
+            event = _event(received, self._stream.headers)
         except BaseException:
             self.close()
             raise
         self._done = isinstance(event, DoneEvent)
         return event
+
+    def read(self) -> bytes | None:
+        """Bytes as they come, None at the end: for whoever reads the events out of them itself."""
+        return self._stream.read()
 
     def close(self) -> None:
         """End the run, if it is not over: the server stops it when the connection goes."""
@@ -120,7 +131,8 @@ class RunStream(Iterator[RunEvent]):
 class Client:
     """Runs prompts on the server at `base_url`, from any number of threads.
 
-    `run` is one prompt, on a runner or a gateway; `interactive` are a gateway's sessions.
+    `run` is one prompt, on a runner or a gateway; `interactive` are a gateway's sessions,
+    `deliveries` what GitHub has told it, for its operators.
 
     `token`: an identity token, or a function that returns one. Without it, an https server gets
     Google's for `audience` (default: the base URL), and a loopback server none.
@@ -141,6 +153,7 @@ class Client:
         )
         # Sessions, which a gateway has and a runner has not.
         self.interactive = Interactive(self._transport)
+        self.deliveries = Deliveries(self._transport)
 
     def run(self, prompt: str, **options: object) -> RunStream:
         """Start a run. Options are `RunRequest`'s fields, checked before anything is sent.
@@ -152,6 +165,13 @@ class Client:
     def health(self) -> dict[str, Any]:
         """What the server says of itself, `{"status": …}` and more; also where that is bad."""
         return _health(self._transport.fetch(_HEALTH))
+
+    def github_status(self, *, check: bool = False) -> dict[str, Any]:
+        """Whether a gateway's App and key are set up; `check` asks GitHub, for operators."""
+        answer = self._transport.fetch(_CHECKED_STATUS if check else _STATUS)
+        if answer.status != 200:
+            raise answers.refusal(answer.status, answer.headers, answer.body)
+        return answers.object_of(answer.status, answer.headers, answer.body)
 
     def close(self) -> None:
         """Close the client; runs under way end."""
@@ -204,11 +224,14 @@ class AsyncRunStream(AsyncIterator[RunEvent]):
         if self._done and self._stream is not None:
             await self._stream.finish()
             self._closed = True
+        if self._closed:
+            raise StopAsyncIteration
         try:
-            received = None if self._closed else await anext(await self._open(), None)
-            if self._closed:
+            stream = await self._open()
+            received = await anext(stream, None)
+            if self._closed:  # by another task
                 raise StopAsyncIteration
-            event = _event(received, self.request_id)
+            event = _event(received, stream.headers)
         except BaseException:
             await self.aclose()
             raise

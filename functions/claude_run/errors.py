@@ -125,6 +125,11 @@ class ConfigurationError(ClaudeRunError):
     code = Code.INTERNAL_ERROR
 
 
+def error_data(error: ClaudeRunError) -> dict[str, object]:
+    """The runner's form of an error: the body of a refusal, the data of an `error` event."""
+    return {"error": error.message, "code": error.code, "details": error.details}
+
+
 _FAULT: Mapping[Code, type[ClaudeRunError]] = {
     Code.TIMEOUT: StoppedError,
     Code.CANCELLED: StoppedError,

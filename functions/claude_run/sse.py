@@ -88,6 +88,12 @@ class Decoder:
         self._line_bytes = 0
         self._data_bytes = 0
 
+    @property
+    def between_events(self) -> bool:
+        """Whether the next byte begins an event, or a comment: nothing before it is unfinished."""
+        waiting = self._start is not None or self._after_cr or self._data or self._event
+        return not waiting and self._line_bytes == 0
+
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
         """The events that `chunk` completes; `UpstreamError` for one above the bound."""
         if self._start is not None:

@@ -45,12 +45,15 @@ class TraceContext:
         return fields
 
 
+HEADERS = ("traceparent", "x-cloud-trace-context")
+
+
 def from_headers(headers: Iterable[tuple[str, str]]) -> TraceContext | None:
     """The trace that a request belongs to; None where it names none, or names it wrongly.
 
     A trace is no reason to refuse anything: what cannot be read, or is there twice, is not there.
     """
-    found: dict[str, list[str]] = {"traceparent": [], "x-cloud-trace-context": []}
+    found: dict[str, list[str]] = {name: [] for name in HEADERS}
     for name, value in headers:
         if (values := found.get(name.lower())) is not None:
             values.append(value)

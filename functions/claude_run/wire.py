@@ -48,7 +48,8 @@ MODEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:@/\[\]-]{0,127}$"
 # git's own rules for a branch (git-check-ref-format), without characters that are odd in a shell.
 BRANCH_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.@#%+=,/-]{0,243}$"
 COMMIT_PATTERN = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
-REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$"
+# `_` is in the logins of managed users.
+REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,38}/[A-Za-z0-9._-]{1,100}$"
 # Visible ASCII, as an HTTP header can carry it; no length of a real token is assumed.
 SECRET_PATTERN = re.compile(r"[\x21-\x7e]{8,4096}")
 # For the description alone: what `_non_blank` asks, as a regular expression of JSON Schema.

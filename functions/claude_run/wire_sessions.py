@@ -69,8 +69,13 @@ class TurnRequest(PromptRequest):
 
     def kept_options(self, earlier: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The options that the session keeps for its later turns, as JSON; never a secret."""
+        # Who drives a turn is said with each one.
         named = self.options.model_dump(
-            mode="json", by_alias=True, exclude_unset=True, exclude_none=True
+            mode="json",
+            by_alias=True,
+            exclude_unset=True,
+            exclude_none=True,
+            exclude={"detach"},
         )
         return {**(earlier or {}), **named}
 
@@ -114,6 +119,12 @@ def _without_credentials(url: str, field: str) -> None:
 
 class MessageRequest(TurnRequest):
     """The body of `POST /interactive/{id}/message`."""
+
+
+class SessionAccepted(Wire):
+    """A turn was left to a worker."""
+
+    session_id: str
 
 
 class Usage(Wire):

@@ -74,6 +74,14 @@ class Checks:
         return Outcome(ok=False, message="It could not be checked.")
 
 
+def status_of(found: Mapping[str, Outcome]) -> str:
+    """`unhealthy` where nothing can be done, `degraded` where something cannot."""
+    # Without the store no request is served; without runner or vault the logs still can be read.
+    if not found["store"].ok:
+        return "unhealthy"
+    return "healthy" if all(outcome.ok for outcome in found.values()) else "degraded"
+
+
 def _begun(name: str, check: Check) -> "Future[object]":
     future: Future[object] = Future()
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from gateway.store import AlreadyExistsError, Collection, Create, Store
 
-COLLECTION = Collection(name="setup", expires=False)
+COLLECTION = Collection(name="setup", expires=False, unindexed=("installations", "removed"))
 
 _PATH = f"{COLLECTION.name}/deployment"
 

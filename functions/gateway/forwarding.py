@@ -16,18 +16,26 @@ from uuid import uuid4
 import structlog
 from pydantic import SecretStr
 
-from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError, UpstreamError
+from claude_run.errors import (
+    CallerError,
+    ClaudeRunError,
+    Code,
+    StoppedError,
+    UpstreamError,
+    error_data,
+)
 from claude_run.events import ErrorEvent, parse_event
 from claude_run.sse import Decoder, ServerSentEvent, encode_event
 from claude_run.transport import EventStream
 from claude_run.wire import RunRequest
-from gateway.counters import Timing
 from gateway.metrics import Metrics
 from gateway.quota import LapsedError, Quota, Reservation, Wanted
 from gateway.requests import STORED_KEY_UPSTREAM
+from gateway.run_meter import RunMeter
 from gateway.runner import Runner
 from gateway.sessions.record import LEASE, Usage
 from gateway.sessions.translate import Translator
+from gateway.setup.claude_key import ANTHROPIC_KEY
 from gateway.store import Store, StoreUnavailableError, Transaction
 from gateway.vault import Vault
 
@@ -35,7 +43,6 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-ANTHROPIC_KEY = "anthropic-api-key"
 # Functions cap a streaming answer at 10 MB.
 MAX_ANSWER_BYTES = 8_000_000
 RENEW_SECONDS = 8.0
@@ -124,7 +131,6 @@ class ForwardedRun:
     max_tokens: int | None
     settle: Callable[["ForwardedRun"], None]
     seen: Seen = field(default_factory=Seen)
-    began: float = field(default_factory=time.monotonic)
     _reason: ClaudeRunError | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closing: bool = False
@@ -257,18 +263,17 @@ class Forwarder:
         )
         if reservation.budget_usd is not None:
             request = request.model_copy(update={"max_budget_usd": reservation.budget_usd})
-        asked = time.monotonic()
+        meter = RunMeter(self.metrics)
         try:
             upstream = self.runner.forward(request, request_id=request_id)
         except BaseException:
             self._settle(run_id, Usage())
             raise
-        self.metrics.container_started()
-        self.metrics.observe(Timing.QUEUE, time.monotonic() - asked)
+        meter.begin()
         run = ForwardedRun(
             upstream=upstream,
             max_tokens=reservation.max_tokens,
-            settle=lambda run: self._end(run_id, run),
+            settle=lambda run: self._end(run_id, run, meter),
         )
         with self._lock:
             self._running.add(run)
@@ -356,21 +361,13 @@ class Forwarder:
             except StoreUnavailableError as error:
                 log.warning("a lease was not renewed", run_id=run_id, reason=error.reason)
 
-    def _end(self, run_id: str, run: ForwardedRun) -> None:
+    def _end(self, run_id: str, run: ForwardedRun, meter: RunMeter) -> None:
         with self._lock:
             self._running.discard(run)
         self._settle(run_id, run.seen.usage)
-        self.metrics.observe(Timing.DURATION, time.monotonic() - run.began)
-        if run.seen.first_text_at is not None:
-            self.metrics.observe(Timing.FIRST_TEXT, run.seen.first_text_at - run.began)
-        if not run.seen.done or run.seen.error is not None:
-            self.metrics.container_failed()
+        failed = not run.seen.done or run.seen.error is not None
+        meter.end(first_text_at=run.seen.first_text_at, failed=failed)
         log.info("run forwarded", run_id=run_id, code=run.seen.error and run.seen.error.code)
-
-
-def error_data(error: ClaudeRunError) -> dict[str, object]:
-    """The runner's form of an error, in bodies and in events."""
-    return {"error": error.message, "code": error.code, "details": error.details}
 
 
 def shutdown() -> ClaudeRunError:

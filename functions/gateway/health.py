@@ -2,20 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from claude_run import __version__
-from gateway.checks import Checks, Outcome
+from gateway.checks import Checks, Outcome, status_of
 from gateway.counters import Counts
 from gateway.deployment import Deployment
-from gateway.forwarding import ANTHROPIC_KEY
 from gateway.ledger import QuotaStatus
 from gateway.metrics import read_counts
 from gateway.quota import Quota
 from gateway.runner import Runner
+from gateway.setup.facts import AppFacts, Facts, iso
 from gateway.store import Store, ping
-from gateway.vault import Vault
 
 PING_SECONDS = 2.0
 
@@ -29,6 +28,14 @@ class Figures:
     started_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secrets:
+    """What the vault has, as far as the store says what for."""
+
+    has_claude_key: bool
+    app: AppFacts
+
+
 class Health:
     """Looks, and says what it has seen; safe under threads."""
 
@@ -36,7 +43,7 @@ class Health:
         self,
         *,
         store: Store,
-        vault: Vault,
+        facts: Facts,
         runner: Runner,
         quota: Quota,
         deployment: Deployment,
@@ -44,6 +51,7 @@ class Health:
         environment: str,
     ) -> None:
         self._store = store
+        self._facts = facts
         self._quota = quota
         self._deployment = deployment
         self._clock = clock
@@ -51,7 +59,7 @@ class Health:
         self._checks = Checks(
             {
                 "store": self._look_into_store,
-                "vault": lambda: vault.get(ANTHROPIC_KEY) is not None,
+                "vault": self._look_into_vault,
                 "runner": runner.check,
             }
         )
@@ -68,6 +76,9 @@ class Health:
         ping(self._store, seconds=PING_SECONDS)
         return self.figures()
 
+    def _look_into_vault(self) -> Secrets:
+        return Secrets(has_claude_key=self._facts.claude.is_stored(), app=self._facts.app())
+
     def body(self, *, brief: bool) -> dict[str, Any]:
         """The page's object; `brief`, for whoever shows no token: its status alone."""
         found = self._checks.look()
@@ -77,7 +88,7 @@ class Health:
         now = self._clock()
         body: dict[str, Any] = {
             "status": status,
-            "timestamp": _iso(now),
+            "timestamp": iso(now),
             "uptime": 0,
             "version": __version__,
             "environment": self._environment,
@@ -88,31 +99,25 @@ class Health:
             body["uptime"] = round((now - figures.started_at).total_seconds() * 1000)
             body["metrics"] = figures.counts.health_part(active=figures.quota.running)
             body["quota"] = figures.quota.to_json()
-            body["github"] = {
-                "repositoryCount": 0,
-                "totalWebhooks": figures.counts.webhooks,
-                "lastWebhookAt": _iso(figures.counts.last_webhook_at),
-            }
+            if isinstance(secrets := found["vault"].value, Secrets):
+                body["github"] = secrets.app.health(figures.counts)
         return body
 
 
-def status_of(found: Mapping[str, Outcome]) -> str:
-    """`unhealthy` where nothing can be done, `degraded` where something cannot."""
-    # Without the store no request is served; without runner or vault the logs still can be read.
-    if not found["store"].ok:
-        return "unhealthy"
-    return "healthy" if all(outcome.ok for outcome in found.values()) else "degraded"
-
-
 def _components(found: Mapping[str, Outcome]) -> dict[str, Any]:
-    has_key = found["vault"].value is True
+    secrets = found["vault"].value
+    known = secrets if isinstance(secrets, Secrets) else None
+    unknown = {} if known is not None else {"message": found["vault"].message}
     return {
         "durableObjects": _component(found["store"]),
         "containers": _component(found["runner"]),
-        "githubApp": _configured(is_configured=False),
+        "githubApp": {
+            **_configured(is_configured=known is not None and known.app.is_configured),
+            **unknown,
+        },
         "claudeConfig": {
-            **_configured(is_configured=has_key),
-            **({} if found["vault"].ok else {"message": found["vault"].message}),
+            **_configured(is_configured=known is not None and known.has_claude_key),
+            **unknown,
         },
         "rateLimit": _configured(is_configured=True),
     }
@@ -129,10 +134,3 @@ def _configured(*, is_configured: bool) -> dict[str, Any]:
         "status": "configured" if is_configured else "not configured",
         "configured": is_configured,
     }
-
-
-def _iso(moment: datetime | None) -> str | None:
-    if moment is None:
-        return None
-    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
-    return text.removesuffix("+00:00") + "Z"

@@ -5,7 +5,7 @@ so that no instance waits for another. A process that is killed loses what it ha
 few seconds' worth; these are counters to look at, not accounts.
 """
 
-import secrets
+import random
 import threading
 from collections import Counter
 from collections.abc import Iterable
@@ -51,6 +51,7 @@ class _State:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.pending: Counter[str] = Counter()
+        self.last_webhook: datetime | None = None
         self.closing = threading.Event()
         self.flusher: threading.Thread | None = None
 
@@ -85,20 +86,34 @@ class Metrics:
         """A run that was handed to the runner failed there."""
         self._add({CONTAINER_ERRORS: 1})
 
+    def webhook(self, now: datetime, *, is_counted: bool = False) -> None:
+        """A delivery came. `is_counted`: by the commit of the work that it brought."""
+        with self._state.lock:
+            self._state.last_webhook = now
+        self._add({} if is_counted else {WEBHOOKS: 1})
+
     def flush(self) -> None:
         """Add to the store what was counted until now; `StoreUnavailableError`: keep it."""
         state = self._state
         with state.lock:
             counted, state.pending = state.pending, Counter()
-        if not counted:
+            last, state.last_webhook = state.last_webhook, None
+        writes: list[Write] = []
+        if counted:
+            writes.append(Increment(_shard("shard"), counted))
+        if last is not None:
+            # A document of its own: an increment takes numbers only.
+            writes.append(Put(_shard("webhook"), {"at": last}))
+        if not writes:
             return
         try:
-            self._store.write([Increment(_shard("shard"), counted)])
+            self._store.write(writes)
         except StoreUnavailableError as error:
             # Where nobody knows whether it was added: rather a few seconds too few than twice.
             if not error.is_outcome_unknown:
                 with state.lock:
                     state.pending.update(counted)
+                    state.last_webhook = state.last_webhook or last
             raise
 
     def close(self) -> None:
@@ -117,7 +132,8 @@ class Metrics:
     def _add(self, fields: dict[str, int]) -> None:
         state = self._state
         with state.lock:
-            state.pending.update(fields)
+            for name, amount in fields.items():  # `update` of a Counter is slower
+                state.pending[name] += amount
             if state.flusher is None:
                 state.flusher = threading.Thread(
                     target=self._flush_until_idle, name="metrics", daemon=True
@@ -133,16 +149,14 @@ class Metrics:
             except StoreUnavailableError as error:
                 log.warning("metrics were not stored", reason=error.reason)
             with state.lock:
-                if is_closing or not state.pending:
+                if is_closing or not (state.pending or state.last_webhook):
                     state.flusher = None
                     return
 
 
-def webhook_writes(now: datetime) -> tuple[Write, ...]:
+def webhook_write() -> Write:
     """What a delivery's own commit adds, so that deliveries and their count cannot differ."""
-    # The time is a document of its own: an increment takes numbers only, and a commit may write a
-    # document once. Which of two that come together is last in a shard, is the same to the reader.
-    return Increment(_shard("shard"), {WEBHOOKS: 1}), Put(_shard("webhook"), {"at": now})
+    return Increment(_shard("shard"), {WEBHOOKS: 1})
 
 
 def read_counts(store: Store) -> Counts:
@@ -156,7 +170,7 @@ def read_counts(store: Store) -> Counts:
 
 
 def _shard(kind: str) -> str:
-    return f"{COLLECTION.name}/{kind}-{secrets.randbelow(SHARDS)}"
+    return f"{COLLECTION.name}/{kind}-{random.randrange(SHARDS)}"  # noqa: S311 - to spread writes
 
 
 def _milliseconds(seconds: float) -> int:

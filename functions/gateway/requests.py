@@ -6,12 +6,14 @@ Every refusal is a `CallerError` that names the field and the rule.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic.alias_generators import to_camel
 
 from claude_run.errors import CallerError, Code
 from claude_run.strictjson import loads_object
 from claude_run.wire import Wire, parse
+from claude_run.wire_deliveries import DELIVERY_ID_PATTERN
 from claude_run.wire_sessions import (
     BASE_URL,
     RESERVED_SESSION_IDS,
@@ -22,12 +24,14 @@ from claude_run.wire_sessions import (
     StartRequest,
     TurnRequest,
 )
+from gateway.paging import place_of
+from gateway.store import Cursor
 
 __all__ = [
     "ListQuery",
     "MessageRequest",
     "StartRequest",
-    "page_token",
+    "parse_delivery_id",
     "parse_last_event_id",
     "parse_list",
     "parse_message",
@@ -43,43 +47,37 @@ MAX_PAGE = 100
 MAX_EVENT_ID = 2**63 - 1
 # Where a stored key belongs. Whoever wants another upstream brings the key for it.
 STORED_KEY_UPSTREAM = "https://api.anthropic.com"
-# Until there is a worker and a publisher: empty this, and the options are honoured.
-UNAVAILABLE_OPTIONS = ("create_pr", "detach")
 
 # The others are the gateway's own business.
 _PASSED_ON = tuple(
     name for name in SessionOptions.model_fields if name not in ("create_pr", "detach")
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _EVENT_ID = re.compile(r"[0-9]{1,19}")
-# Microseconds since 1970, until the year 2286.
-_PAGE_TOKEN = re.compile(r"[0-9]{1,16}")
 _PAGE_LIMIT = re.compile(r"[0-9]{1,3}")
+_DELIVERY_ID = re.compile(DELIVERY_ID_PATTERN.removeprefix("^").removesuffix("$"))
 _SESSION_ID = re.compile(SESSION_ID_PATTERN.removeprefix("^").removesuffix("$"))
 
 Query = Mapping[str, Sequence[str]]
+T = TypeVar("T", bound=TurnRequest)
 
 
 def parse_start(body: bytes) -> StartRequest:
     """The body of `POST /interactive/start`."""
-    request = parse(StartRequest, loads_object(body))
-    _available(request.options)
-    return request
+    return _checked(parse(StartRequest, loads_object(body)))
 
 
 def parse_message(body: bytes) -> MessageRequest:
     """The body of `POST /interactive/{id}/message`."""
-    request = parse(MessageRequest, loads_object(body))
-    _available(request.options)
+    return _checked(parse(MessageRequest, loads_object(body)))
+
+
+def _checked(request: T) -> T:
+    for name in ("anthropic_api_key", "github_token"):
+        if request.options.detach and getattr(request, name) is not None:
+            raise _refusal(
+                to_camel(name), "cannot be given with options.detach: it would have to be stored"
+            )
     return request
-
-
-def _available(options: SessionOptions) -> None:
-    for name in UNAVAILABLE_OPTIONS:
-        if getattr(options, name):
-            alias = SessionOptions.model_fields[name].alias or name
-            raise _refusal(f"options.{alias}", "is not available in this release")
 
 
 class _StatusQuery(Wire):
@@ -88,10 +86,10 @@ class _StatusQuery(Wire):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListQuery:
-    """A page: so many sessions, made before a moment; from the newest without one."""
+    """A page: so many entries behind a place; from the newest without one."""
 
     limit: int
-    before: datetime | None
+    after: Cursor | None
 
 
 def parse_status(query: Query) -> str:
@@ -107,21 +105,34 @@ def parse_list(query: Query) -> ListQuery:
     limit, token = given.get("limit", str(DEFAULT_PAGE)), given.get("pageToken")
     if not _PAGE_LIMIT.fullmatch(limit) or not 1 <= int(limit) <= MAX_PAGE:
         raise _refusal("limit", f"must be a number from 1 to {MAX_PAGE}")
-    if token is not None and not _PAGE_TOKEN.fullmatch(token):
-        raise _refusal("pageToken", "is none that this gateway gave")
-    before = _EPOCH + int(token) * _MICROSECOND if token is not None else None
-    return ListQuery(limit=int(limit), before=before)
+    try:
+        after = place_of(token) if token is not None else None
+    except ValueError:
+        raise _refusal("pageToken", "is none that this gateway gave") from None
+    return ListQuery(limit=int(limit), after=after)
 
 
-def page_token(created_at: datetime) -> str:
-    """What asks for the sessions made before this one."""
-    return str((created_at - _EPOCH) // _MICROSECOND)
+def parse_flag(name: str, query: Query) -> bool:
+    """The one parameter that a query may have: `true`, `false`, or not there."""
+    given = _single(query)
+    if unknown := given.keys() - {name}:
+        raise _refusal(min(unknown)[:200], "is not known")
+    if (text := given.get(name, "false")) not in ("true", "false"):
+        raise _refusal(name, "must be true or false")
+    return text == "true"
 
 
 def parse_session_id(text: str) -> str:
     """The session's id of a path; NOT_FOUND for what no session can be called."""
     if not _SESSION_ID.fullmatch(text) or text in RESERVED_SESSION_IDS:
         raise CallerError("There is no such session.", code=Code.NOT_FOUND)
+    return text
+
+
+def parse_delivery_id(text: str) -> str:
+    """The delivery's id of a path; NOT_FOUND for what no delivery can be called."""
+    if not _DELIVERY_ID.fullmatch(text):
+        raise CallerError("There is no such delivery.", code=Code.NOT_FOUND)
     return text
 
 

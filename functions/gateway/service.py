@@ -1,33 +1,41 @@
 """What the gateway does for its callers, without a word of HTTP."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import copy_context
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import structlog
+
 from claude_run.client import Client
-from claude_run.errors import ClaudeRunError, Code, StoppedError
+from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError
 from claude_run.identity import Caller
-from claude_run.wire import Changes
-from gateway.forwarding import ANTHROPIC_KEY, Forwarder
+from gateway.forwarding import Forwarder
+from gateway.github.opening import GitHubApp
+from gateway.github.reach import Reach, remembered
 from gateway.health import Health
+from gateway.instance import Instance
 from gateway.limits import Limits
-from gateway.metrics import Metrics
+from gateway.pull_requests import PullRequests
 from gateway.quota import Quota, Wanted
-from gateway.requests import MessageRequest, StartRequest, to_run_options
+from gateway.requests import MessageRequest, StartRequest
 from gateway.runner import Runner
-from gateway.sessions import blobs
+from gateway.sessions.continuing import begins_with, run_options
 from gateway.sessions.driver import Driver, Turn
 from gateway.sessions.live import Feeds
 from gateway.sessions.reader import LogReader
-from gateway.sessions.record import LEASE, Session, Status, key_of
+from gateway.sessions.record import ISSUES, LEASE, Session, Status, key_of
 from gateway.sessions.registry import Claim, Registry
 from gateway.settings import Settings
-from gateway.store import Store
-from gateway.vault import Vault
+from gateway.setup.facts import Facts
+from gateway.work.deliveries import Deliveries
+from gateway.work.leaving import Detached, check_detached
+from gateway.work.sweep import Sweep
+
+log = structlog.get_logger()
 
 DRAIN_SECONDS = 7.0
 # A thread for the turn and one for its stream; 5 sessions are the default, more a choice.
@@ -35,21 +43,23 @@ MAX_DRIVERS = 200
 
 
 @dataclass(slots=True, kw_only=True)
-class Gateway:
-    """One for each process; everything in it is safe under threads."""
+class Gateway(Instance):
+    """What `api` has in its process."""
 
     settings: Settings
-    store: Store
-    vault: Vault
     client: Client
     limits: Limits
-    metrics: Metrics
     quota: Quota
     registry: Registry
     forwarder: Forwarder
     runner: Runner
     health: Health
-    clock: Callable[[], datetime]
+    detached: Detached
+    deliveries: Deliveries
+    github: GitHubApp
+    pull_requests: PullRequests
+    sweep: Sweep
+    facts: Facts
     feeds: Feeds = field(default_factory=Feeds)
     _drivers: dict[str, tuple[Driver, threading.Thread]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -61,12 +71,19 @@ class Gateway:
     def start(self, caller: Caller, request: StartRequest) -> LogReader:
         """Begin a session and drive it here; the reader shows it from its first event."""
         self._check_room()
+        session = self._new_session(caller, request)
+        options = self._run_options(request, session=None)
+        reach = self._reach(caller, session, session.options, request)
+        session = replace(session, options=remembered(session.options, reach))
+        self.pull_requests.lend(reach, options)
+        claim = self.registry.start(session, self._wanted(options, request.own_key))
+        return self._drive(claim, request.prompt, options, reach)
+
+    def _new_session(self, caller: Caller, request: StartRequest) -> Session:
         now = self.clock()
         session_id = request.session_id or str(uuid4())
-        key = key_of(caller.sub, session_id)
-        options = self._run_options(request, session=None)
-        session = Session(
-            key=key,
+        return Session(
+            key=key_of(caller.sub, session_id),
             owner=caller.sub,
             session_id=session_id,
             status=Status.PROCESSING,
@@ -78,22 +95,51 @@ class Gateway:
             repository=request.public_repository(),
             options=request.kept_options(),
         )
-        claim = self.registry.start(session, self._wanted(options, request.own_key))
-        return self._drive(claim, request.prompt, options)
+
+    def start_detached(self, caller: Caller, request: StartRequest) -> Session:
+        """Begin a session that a worker will drive."""
+        self._check_room()
+        session = self._new_session(caller, request)
+        check_detached(request, session=None)
+        reach = self._reach(caller, session, session.options, request)
+        session = replace(session, options=remembered(session.options, reach))
+        queued = self.detached.start(session, request)
+        self._start_worker()
+        return queued
 
     def message(self, caller: Caller, session_id: str, request: MessageRequest) -> LogReader:
         """Begin a session's next turn here; the reader shows that turn."""
         self._check_room()
-        session = self.find(caller, session_id)
+        session = self._own(caller, session_id)
         if not session.over:
             session.next_turn({}, self.clock())  # raises CONFLICT, before anything is read
         options = self._run_options(request, session=session)
+        kept = request.kept_options(session.options)
+        reach = self._reach(caller, session, kept, request)
+        self.pull_requests.lend(reach, options)
+        wanted = self._wanted(options, request.own_key)
         claim = self.registry.next_turn(
-            session.key,
-            request.kept_options(session.options),
-            self._wanted(options, request.own_key),
+            session.key, remembered(kept, reach), wanted, seen=session.turn
         )
-        return self._drive(claim, request.prompt, options)
+        return self._drive(claim, request.prompt, options, reach)
+
+    def message_detached(self, caller: Caller, session_id: str, request: MessageRequest) -> Session:
+        """Begin a session's next turn, that a worker will drive."""
+        self._check_room()
+        session = self._own(caller, session_id)
+        check_detached(request, session=session)
+        kept = request.kept_options(session.options)
+        reach = self._reach(caller, session, kept, request)
+        queued = self.detached.message(session, request, remembered(kept, reach))
+        self._start_worker()
+        return queued
+
+    def _start_worker(self) -> None:
+        try:
+            self.starter.start()
+        except ClaudeRunError as error:
+            # What is accepted stays; the sweep starts one.
+            log.warning("no worker was started", reason=error.message)
 
     def read(self, caller: Caller, session_id: str, *, after: int) -> LogReader:
         """A reader of a session's events above a number."""
@@ -101,7 +147,18 @@ class Gateway:
         return self._reader(session.key, after)
 
     def find(self, caller: Caller, session_id: str) -> Session:
-        """The caller's session; NOT_FOUND, also where it is another's."""
+        """The caller's session; NOT_FOUND, also where it is another's.
+
+        Operators see those of issues too.
+        """
+        try:
+            return self._own(caller, session_id)
+        except CallerError as error:
+            if error.code is not Code.NOT_FOUND or not caller.operator:
+                raise
+            return self.registry.find(key_of(ISSUES, session_id))
+
+    def _own(self, caller: Caller, session_id: str) -> Session:
         return self.registry.find(key_of(caller.sub, session_id))
 
     def cancel(self, caller: Caller, session_id: str) -> Session:
@@ -117,32 +174,16 @@ class Gateway:
     def _run_options(
         self, request: StartRequest | MessageRequest, *, session: Session | None
     ) -> dict[str, Any]:
-        """The options of the runner's client: the request's, the vault's key, earlier turns."""
-        resume: dict[str, Any] | None = None
-        changes: Any = None
-        if session is not None and session.runner_session is not None:
-            parts = [
-                part
-                for value in blobs.read(self.store, f"{session.path}/transcript")
-                for part in value
-            ]
-            if parts:
-                resume = {"sessionId": session.runner_session, "transcript": parts}
-            if session.changes_version is not None:
-                stored = blobs.read(
-                    self.store, f"{session.path}/changes", prefix=session.changes_version
-                )
-                changes = next(stored, None)
-        options = to_run_options(
-            request,
-            earlier=session.options if session else {},
-            repository=session.repository if session else None,
-            resume=resume,
-            changes=changes,
-        )
-        if "anthropic_api_key" not in options and (key := self.vault.get(ANTHROPIC_KEY)):
-            options["anthropic_api_key"] = key
-        return options
+        return run_options(self.store, self.vault, request, session=session)
+
+    def _reach(
+        self,
+        caller: Caller,
+        session: Session,
+        options: Mapping[str, Any],
+        request: StartRequest | MessageRequest,
+    ) -> Reach:
+        return self.pull_requests.reach(caller, session.repository, options, request.github_token)
 
     def _wanted(self, options: Mapping[str, Any], own_key: bool) -> Wanted:
         return Wanted(cost_usd=options.get("max_budget_usd"), own_key=own_key)
@@ -157,16 +198,18 @@ class Gateway:
                 headers={"Retry-After": "5"},
             )
 
-    def _drive(self, claim: Claim, prompt: str, options: dict[str, Any]) -> LogReader:
+    def _drive(self, claim: Claim, prompt: str, options: dict[str, Any], reach: Reach) -> LogReader:
         if claim.reservation.budget_usd is not None:
             options["max_budget_usd"] = claim.reservation.budget_usd
         driver = Driver(
-            turn=Turn(claim=claim, prompt=prompt, options=options, changes=_changes(options)),
+            turn=Turn(claim=claim, prompt=prompt, options=options, changes=begins_with(options)),
             registry=self.registry,
             store=self.store,
             client=self.client,
             feeds=self.feeds,
+            metrics=self.metrics,
             clock=self.clock,
+            propose=self.pull_requests.propose(reach, claim.session, prompt),
         )
         key = claim.session.key
         thread = threading.Thread(
@@ -208,6 +251,10 @@ class Gateway:
         self._draining = True
         # Sessions that are driven elsewhere are read elsewhere from now on.
         self._closing.set()
+        self.sweep.close()
+        # They take as long as what is driven here.
+        workers = threading.Thread(target=self.starter.close, name="workers", daemon=True)
+        workers.start()
         with self._lock:
             running = list(self._drivers.values())
         for driver, _ in running:
@@ -216,15 +263,10 @@ class Gateway:
         deadline = self.clock() + timedelta(seconds=DRAIN_SECONDS)
         for _, thread in running:
             thread.join(max(0.0, (deadline - self.clock()).total_seconds()))
-        self.metrics.close()
+        Instance.drain(self)
 
 
 def _shutting_down() -> ClaudeRunError:
     return StoppedError(
         "The gateway is shutting down. Send a message to go on.", code=Code.SHUTDOWN
     )
-
-
-def _changes(options: Mapping[str, Any]) -> Changes | None:
-    value = options.get("changes")
-    return Changes.model_validate(value) if value is not None else None

@@ -115,6 +115,22 @@ def kept_key() -> None:
     _put(StartRequest, kept_options=kept_options)
 
 
+# Ends with its parent, even where that was killed.
+_IDLE = "import os, time\nparent = os.getppid()\nwhile os.getppid() == parent: time.sleep(0.2)"
+
+
+def idle_workers() -> None:
+    """Nothing taken out: workers are started, and only stay."""
+    from gateway.work import children
+
+    init = children.ProcessStarter.__init__
+
+    def idle(starter: children.ProcessStarter, environ: Mapping[str, str]) -> None:
+        init(starter, environ, arguments=("-c", _IDLE))
+
+    _put(children.ProcessStarter, __init__=idle)
+
+
 def _put(target: ModuleType | type, **replacements: object) -> None:
     for name, value in replacements.items():
         assert hasattr(target, name), f"{target.__name__} has no {name}: nothing is taken out"
@@ -125,7 +141,7 @@ WEAKNESSES: Mapping[str, Callable[[], None]] = {
     weakness.__name__.replace("_", "-"): weakness
     for weakness in (
         no_gap, common, short_lease, no_renewal, no_cancel_flag, no_drain, no_finalising,
-        bound_to_reader, whole_batches, endless, kept_key,
+        bound_to_reader, whole_batches, endless, kept_key, idle_workers,
     )
 }  # fmt: skip
 

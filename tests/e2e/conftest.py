@@ -11,6 +11,8 @@ import pytest
 import servers
 import thoroughness  # noqa: F401 - it sets Hypothesis up
 from attacks import PLANTED_VARIABLE
+from doubles.emulate import require_emulate
+from doubles.github import GitHub, serve_github
 from leftovers import left_behind
 
 # Where a process of a run is not gone by then, it stays.
@@ -20,6 +22,8 @@ WEAKENED = Path(__file__).parent.parent / "doubles" / "weakened_runner.py"
 # A file is one piece of work to pytest-xdist. These take longest, and begin first.
 LONGEST = (
     "test_image.py",
+    "test_deploy.py",
+    "test_issues.py",
     "test_stopping.py",
     "test_session_faults.py",
     "test_store_firestore.py",
@@ -51,6 +55,14 @@ def runner(model: servers.Server) -> Iterator[servers.Server]:
     """A runner as it stands on this machine: with users of its own where tests run as root."""
     with servers.running_runner(model.url, **PLANTED_VARIABLE) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def github(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHub]:
+    """GitHub, one for all tests: each makes repositories of its own in it."""
+    require_emulate()
+    with serve_github(tmp_path_factory.mktemp("github")) as served:
+        yield served
 
 
 @pytest.fixture

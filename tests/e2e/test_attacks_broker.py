@@ -19,12 +19,13 @@ from pydantic import SecretStr
 
 import servers
 from attacks import UNGUARDED, everything, leaks, loot, run_script
+from claude_run.credential import CredentialKind
 from doubles.recording_server import OK, Asked, RecordingServer, Script, recording_server
 from runner.__main__ import QuietServer, _config, listen
 from runner.broker import app as broker_app
 from runner.broker.app import Broker, upstream_client
 from runner.broker.grants import MAX_PARALLEL, Grant, Grants
-from runner.credential import Credential, CredentialKind
+from runner.credential import Credential
 from servers import PLANTED_KEY, scenario
 
 pytestmark = pytest.mark.e2e

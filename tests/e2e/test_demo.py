@@ -15,6 +15,8 @@ from claude_run import Client
 from claude_run.local import stack as stack_module
 from claude_run.local.services import Service
 from claude_run.local.stack import Stack, StackError
+from gateway.setup.setup_code import SETUP_CODE
+from gateway.vault.files import FileVault
 from programs import Program, claude_run, descendants, running, still_there
 from servers import PLANTED_KEY, say, scenario
 
@@ -116,6 +118,10 @@ def test_dev_stays_until_ctrl_c(tmp_path: Path) -> None:
         with Client(url) as client:
             session = client.interactive.start("Hi")
             assert [event.name for event in session.stream()][-1] == "complete"
+        code = FileVault(tmp_path / "home" / "vault").get(SETUP_CODE) or "none"
+        assert f"with the setup code {code}:\n\n  {url}/gh-setup\n" in program.text
+        page = httpx2.get(f"{url}/gh-setup", headers={"X-Setup-Code": code}, trust_env=False)
+        assert page.status_code == 200
         program.until('runner | {"')
         started = program.children()
         status, seconds = program.end(signal.SIGINT)
@@ -127,6 +133,7 @@ def test_dev_stays_until_ctrl_c(tmp_path: Path) -> None:
     with running("dev", PORT="0", CLAUDE_RUN_HOME=str(tmp_path / "home")) as program:
         with Client(address(program)) as client:
             assert [status.session_id for status in client.interactive.list()] == [session.id]
+        assert f"with the setup code {code}:" in program.text
         program.end(signal.SIGINT)
 
 

@@ -1,4 +1,4 @@
-"""Limits and quota under races, in Firestore's emulator."""
+"""Limits, quota and the work queue under races, in Firestore's emulator."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 
 from doubles.firestore_emulator import Emulator, firestore_emulator
 from quota_contract import RaceContract
+from work_contract import WorkContract
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("firestore")]
 
@@ -35,3 +36,11 @@ class TestRacesOnFirestore(RaceContract):
     processes = 2
     calls = 7
     starts = 2
+
+
+class TestWorkOnFirestore(WorkContract):
+    """The same of deliveries and workers."""
+
+    deliveries = 12
+    workers = 4
+    issues = 2

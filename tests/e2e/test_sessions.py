@@ -248,16 +248,6 @@ def test_time_and_money_are_limited(caller: Caller) -> None:
     assert "More." not in told.text
 
 
-@pytest.mark.parametrize("option", ["createPR", "detach"])
-def test_what_is_to_come_is_refused(caller: Caller, option: str) -> None:
-    """400, which says so; nothing is begun."""
-    answer = caller.start("Hi", sessionId="later", options={option: True})
-    assert answer.status == 400
-    assert f"options.{option}" in answer.json["message"]
-    assert caller.get("later").status == 404
-    assert caller.start(scenario(say("Hi")), options={option: False}).last.name == "complete"
-
-
 def test_a_session_of_the_callers_name(caller: Caller) -> None:
     """`sessionId`: taken once; taken again, 409; a word of the routes, never."""
     name = f"mine-{uuid4().hex}"

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 from pydantic import SecretStr
 
+from claude_run.credential import CredentialKind
 from runner.broker.grants import MAX_BYTES, MAX_PARALLEL, Grant, Grants
-from runner.credential import Credential, CredentialKind
+from runner.credential import Credential
 
 
 def grant(budget_usd: float | None = None) -> Grant:

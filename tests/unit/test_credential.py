@@ -3,10 +3,10 @@
 import pytest
 from pydantic import SecretStr
 
+from claude_run.credential import CredentialKind
 from claude_run.errors import CallerError, Code
 from runner.credential import (
     Credential,
-    CredentialKind,
     choose,
     credential_from,
     credential_from_environ,

@@ -7,7 +7,12 @@ from claude_run.identity import Mode
 from gateway.settings import LOCAL_RUNNER, Settings
 
 LOCAL = {"HOME": "/home/me"}
-CLOUD = {"K_SERVICE": "api", "AUTH": "iam", "GOOGLE_CLOUD_PROJECT": "my-project"}
+CLOUD = {
+    "K_SERVICE": "api",
+    "AUTH": "iam",
+    "GOOGLE_CLOUD_PROJECT": "my-project",
+    "WORKER_JOB": "projects/my-project/locations/europe-west1/jobs/worker",
+}
 
 
 def wrong(environ: dict[str, str], *, loopback: bool = True) -> str:
@@ -51,6 +56,8 @@ def test_everything_wrong_is_named_at_once() -> None:
             "CALLER_REPOSITORIES": "[]",
             "RATE_LIMIT_PER_MINUTE": "0",
             "RUN_BUDGET_USD": "x",
+            "WEBHOOK_URL": "http://planted.example/webhooks/github",
+            "ANTHROPIC_BASE_URL": "http://planted.example",
         }
     )
     for name in (
@@ -63,6 +70,8 @@ def test_everything_wrong_is_named_at_once() -> None:
         "CALLER_REPOSITORIES",
         "RATE_LIMIT_PER_MINUTE",
         "RUN_BUDGET_USD",
+        "WEBHOOK_URL",
+        "ANTHROPIC_BASE_URL",
     ):
         assert name in message
     assert "planted" not in message

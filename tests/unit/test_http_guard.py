@@ -1,5 +1,7 @@
 """Who may call the gateway, how often, from which pages, and what every answer carries."""
 
+import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +10,9 @@ from flask.testing import FlaskClient
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
+from claude_run import peers
 from claude_run.logs import traced
-from gateway.http.routes import HEALTH, LIST, ROUTES, template
+from gateway.http.routes import API, HEALTH, LIST, OPEN, ROUTES, template
 from gateway.limits import Limits
 from gateway_app import IAM, NoStore, open_app, token
 
@@ -22,6 +25,26 @@ def client(tmp_path: Path) -> Iterator[FlaskClient]:
     """A laptop's gateway."""
     with open_app(tmp_path) as (client, _):
         yield client
+
+
+@pytest.mark.parametrize("path", [LIST, HEALTH, "/nothing"])
+def test_an_agent_is_not_the_local_caller(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """A connection of a run's user is refused, whatever it asks for; one of any other is not."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as ours:
+            peer = {"REMOTE_ADDR": "127.0.0.1", "REMOTE_PORT": str(ours.getsockname()[1])}
+
+            def status() -> int:
+                return client.get(
+                    path, base_url=f"http://127.0.0.1:{port}", environ_overrides=peer
+                ).status_code
+
+            assert status() != 403
+            monkeypatch.setattr(peers, "AGENT_UIDS", {os.getuid()})
+            assert status() == 403
 
 
 def test_an_answer_names_its_request(client: FlaskClient) -> None:
@@ -83,9 +106,9 @@ def test_pages_of_other_origins_may_not(tmp_path: Path) -> None:
 
 
 def test_without_a_token_there_is_nothing(tmp_path: Path) -> None:
-    """Every route but health needs a caller; also a path that is none."""
+    """Every route of callers but health needs one; also a path that is none."""
     with open_app(tmp_path, **IAM) as (client, _):
-        for path in [*ROUTES, "/nothing"]:
+        for path in [*API, "/nothing"]:
             answer = client.get(path.replace("{id}", "a"))
             if path == HEALTH:
                 # Whoever shows no token learns no more than that it lives.
@@ -94,6 +117,17 @@ def test_without_a_token_there_is_nothing(tmp_path: Path) -> None:
                 assert answer.status_code == 401
                 assert answer.headers["WWW-Authenticate"] == "Bearer"
         assert client.get(LIST, headers={"Authorization": "Bearer é.x.y"}).status_code == 401
+
+
+def test_open_paths_ask_for_no_caller(tmp_path: Path) -> None:
+    """Each has its own rule; from wherever it is asked, nothing says who calls, or how often."""
+    strange = {"Host": "evil.example", "Origin": ORIGIN}
+    with open_app(tmp_path) as (client, _):
+        for path in OPEN:
+            answer = client.get(path, headers=strange)
+            assert answer.status_code not in (401, 403)
+            assert not [name for name in answer.headers if "RateLimit" in name or "Allow-O" in name]
+            assert client.get(f"{path}/", headers=strange).status_code == 403
 
 
 def test_verified_tokens_only(tmp_path: Path) -> None:

@@ -89,11 +89,14 @@ def test_a_turns_first_text_goes_at_once() -> None:
 
 
 def test_a_stream_without_a_pause_still_goes() -> None:
-    """Text that keeps coming is sent every 10 ms, by the text that comes after."""
+    """Text that keeps coming is due every 10 ms, however much there is."""
     joiner = Joiner()
-    sent = [joiner.push([delta("x")], number / 1_000) for number in range(1_001)]
+    sent = []
+    for number in range(1_001):
+        sent.append(joiner.push([delta("x")], number / 1_000))
+        sent.append(joiner.flush_due(number / 1_000))
     assert 90 <= sum(map(len, sent)) <= 102
-    assert max(len(text) for found in sent for text in contents(found)) <= 11
+    assert max(len(text) for found in sent for text in contents(found)) <= 12
 
 
 def test_other_events_do_not_overtake_text() -> None:

@@ -7,6 +7,7 @@ import pytest
 from claude_run.local.services import SCRIPTED_KEY, Service, has_key, services
 from claude_run.wire import SECRET_PATTERN
 from gateway.limit_settings import MICROS, LimitSettings
+from gateway.setup.settings import SetupSettings
 
 STATE = Path("/home/me/state")
 ADDRESSES = {"model": "http://127.0.0.1:1234", "runner": "http://127.0.0.1:1235"}
@@ -72,6 +73,15 @@ def test_a_day_with_the_scripted_model_ends_at_no_quota() -> None:
     told = gateway().environ({"MAX_DAILY_TOKENS": "7"}, ADDRESSES)
     assert told["MAX_DAILY_TOKENS"] == "7"
     assert LimitSettings.from_environ(told).daily_micros == 1_000_000 * MICROS
+
+
+def test_a_key_is_tried_where_it_would_be_used() -> None:
+    """With the scripted model there, whatever the environment says; else where it says."""
+    ours = {"ANTHROPIC_BASE_URL": "https://proxy.example"}
+    told = gateway().environ(ours, ADDRESSES)
+    assert SetupSettings.from_environ(told).anthropic_url == ADDRESSES["model"]
+    told = gateway().environ(ours, {"runner": "http://127.0.0.1:1235"})
+    assert SetupSettings.from_environ(told).anthropic_url == "https://proxy.example"
 
 
 @pytest.mark.parametrize(

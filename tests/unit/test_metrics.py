@@ -23,7 +23,7 @@ from gateway.counters import (
     route_field,
     timing_fields,
 )
-from gateway.metrics import Metrics, read_counts, webhook_writes
+from gateway.metrics import Metrics, read_counts, webhook_write
 from gateway.prometheus import exposition
 from gateway.store import Store, StoreUnavailableError, Write, open_store
 from gateway.store.document import check_field
@@ -85,8 +85,9 @@ def test_the_page_s_metrics(store: Store, counters: Metrics) -> None:
     counters.container_started()
     counters.container_started()
     counters.container_failed()
+    counters.webhook(NOON, is_counted=True)
     counters.flush()
-    store.write(webhook_writes(NOON))
+    store.write([webhook_write()])
     assert read_counts(store).metrics_body(
         active=2, started_at=NOON - timedelta(days=5), now=NOON, version="0.1.0"
     ) == {
@@ -136,8 +137,8 @@ def test_prometheus_reads_it(store: Store, counters: Metrics) -> None:
     counters.container_started()
     for seconds in (0.0, 0.05, 0.051, 4_000.0):
         counters.observe(Timing.FIRST_TEXT, seconds)
+    counters.webhook(NOON)
     counters.flush()
-    store.write(webhook_writes(NOON))
     body, content_type = exposition(read_counts(store), active=3)
     text = body.decode()
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
@@ -236,13 +237,16 @@ def test_processes_add_up(store: Store, url: str) -> None:
     assert read_counts(store).average_ms == 2
 
 
-def test_webhooks_are_counted_by_their_own_commit(store: Store) -> None:
-    """Of many at once none is lost, and the last one's time is known."""
+def test_webhooks_are_counted_by_their_own_commit(store: Store, counters: Metrics) -> None:
+    """None is lost, none counts twice, and the last one's time is known."""
     times = [NOON + timedelta(seconds=number) for number in range(40)]
     for moment in times:
-        store.write(webhook_writes(moment))
+        store.write([webhook_write()])
+        counters.webhook(moment, is_counted=True)
+        counters.webhook(moment)  # one that brought no work
+    counters.flush()
     counts = read_counts(store)
-    assert (counts.webhooks, counts.last_webhook_at) == (40, times[-1])
+    assert (counts.webhooks, counts.last_webhook_at) == (80, times[-1])
 
 
 # When it is stored

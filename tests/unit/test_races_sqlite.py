@@ -1,4 +1,7 @@
-"""Limits and quota under races, in SQLite; and that the suite would see it if they were inexact."""
+"""Limits, quota and the work queue under races, in SQLite.
+
+And that the suite would see it if they were inexact.
+"""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -23,6 +26,7 @@ from quota_steps import (
     start,
 )
 from store_contract import all_at_once
+from work_contract import WorkContract
 
 T = TypeVar("T")
 RACING = 20
@@ -37,6 +41,10 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 class TestRacesOnSqlite(RaceContract):
     """The suite that Firestore passes too."""
+
+
+class TestWorkOnSqlite(WorkContract):
+    """The same of deliveries and workers."""
 
 
 class ReadsOutside:

@@ -12,8 +12,10 @@ import pytest
 from claude_run.errors import CallerError, Code, StoppedError
 from gateway.limit_settings import LimitSettings
 from gateway.opening import COLLECTIONS
+from gateway.paging import page_token, place_of
 from gateway.quota import Quota, Wanted
-from gateway.sessions import log
+from gateway.sessions import blobs, log
+from gateway.sessions.keeper import Keeping
 from gateway.sessions.log import Frame, frames_of
 from gateway.sessions.record import (
     ID_GAP,
@@ -26,7 +28,7 @@ from gateway.sessions.record import (
     key_of,
 )
 from gateway.sessions.registry import Claim, Registry
-from gateway.store import Store, open_store
+from gateway.store import Cursor, Store, open_store
 
 
 class Clock:
@@ -154,8 +156,14 @@ def test_an_earlier_holder_writes_nothing(registry: Registry, store: Store, cloc
     clock.pass_by(LEASE)
     registry.find(old.session.key)
     new = registry.next_turn(old.session.key, {}, Wanted())
+    transcript = f"{old.session.path}/transcript"
+    stolen = Keeping(
+        writes=tuple(blobs.pieces(transcript, "000001-1", ["old"], expire_at=old.expire_at)),
+        named=Continuation(runner_session="stolen"),
+    )
     for attempt in (
         lambda: registry.append(old, [frame(50)]),
+        lambda: registry.append(old, [], stolen),
         lambda: registry.renew(old, Usage(), Continuation(runner_session="stolen")),
         lambda: end(registry, old, 60),
     ):
@@ -166,6 +174,7 @@ def test_an_earlier_holder_writes_nothing(registry: Registry, store: Store, cloc
     session = registry.find(old.session.key)
     assert session.status is Status.COMPLETED
     assert session.runner_session is None
+    assert list(blobs.read(store, transcript)) == []
     stored = b"".join(part.data for part in log.read(store, old.session.key, after=0))
     assert not any(b"id: %d\n" % number in stored for number in (50, 60))
 
@@ -226,6 +235,20 @@ def test_a_running_session_takes_no_message(registry: Registry, clock: Clock) ->
     assert refused.value.code is Code.CONFLICT
 
 
+def test_a_message_that_was_overtaken_begins_nothing(registry: Registry, clock: Clock) -> None:
+    """409: what it would go on from is what was before the other one."""
+    first = begin(registry, clock)
+    key = first.session.key
+    end(registry, first, 1)
+    other = registry.next_turn(key, {}, Wanted(), seen=1)
+    end(registry, other, 2)
+    with pytest.raises(CallerError) as refused:
+        registry.next_turn(key, {}, Wanted(), seen=1)
+    assert refused.value.code is Code.CONFLICT
+    assert registry.find(key).turn == 2
+    assert registry.next_turn(key, {}, Wanted(), seen=2).session.turn == 3
+
+
 def test_sessions_end_after_thirty_days(registry: Registry, clock: Clock) -> None:
     """Expired counts as absent, whether deleted yet or not."""
     claim = begin(registry, clock)
@@ -248,13 +271,20 @@ def test_the_sweep_finds_orphans(registry: Registry, clock: Clock) -> None:
 
 
 def test_a_list_has_the_newest_first_and_pages(registry: Registry, clock: Clock) -> None:
-    """A page goes on before the last one's end."""
-    for name in "abcde":
+    """A page goes on behind the last one's end, also within one microsecond."""
+    for name in "abcdefg":
         end(registry, begin(registry, clock, name), 1)
-        clock.pass_by(timedelta(seconds=1))
-    first = registry.list("me", limit=2)
-    rest = registry.list("me", limit=10, before=first[-1].created_at)
-    assert [s.session_id for s in (*first, *rest)] == list("edcba")
+        if name not in "bcd":
+            clock.pass_by(timedelta(seconds=1))
+    found = list(registry.list("me", limit=2))
+    while page := registry.list("me", limit=2, after=place(found[-1])):
+        found += page
+    assert [session.session_id for session in found] == list("gfedcba")
+
+
+def place(session: Session) -> Cursor:
+    """Where a session stands in its owner's list, by way of the token that a client gets."""
+    return place_of(page_token(session.created_at, session.key))
 
 
 def test_a_record_comes_back_as_it_was(registry: Registry, clock: Clock) -> None:

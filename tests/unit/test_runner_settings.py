@@ -2,9 +2,9 @@
 
 import pytest
 
+from claude_run.credential import CredentialKind
 from claude_run.errors import ConfigurationError
 from claude_run.wire import PermissionMode
-from runner.credential import CredentialKind
 from runner.settings import Settings
 
 

@@ -153,17 +153,26 @@ def test_values_come_back(tmp_path_factory: pytest.TempPathFactory, value: objec
     """In order, whatever they are."""
     folder = tmp_path_factory.mktemp("blobs")
     store = open_store(f"sqlite://{folder}/g.db", collections=COLLECTIONS, clock=lambda: NOW)
-    blobs.append(store, COLLECTION, "000001-00000001", value, expire_at=LATER)
-    blobs.append(store, COLLECTION, "000001-00000002", "\ud800 two", expire_at=LATER)
+    keep(store, "000001-00000001", value)
+    keep(store, "000001-00000002", "\ud800 two")
     assert list(blobs.read(store, COLLECTION)) == [value, "\ud800 two"]
     store.close()
 
 
 def test_a_large_value_is_cut_and_put_together(store: Store) -> None:
-    """More than a document holds; one that was not written to its end is left out."""
+    """More than a document holds; one that was not written to its end is not there."""
     large = [str(n * 7919 % 10_007) for n in range(2_000_000)]
-    blobs.append(store, COLLECTION, "000001-00000001", large, expire_at=LATER)
-    blobs.append(store, COLLECTION, "000001-00000002", "whole", expire_at=LATER)
-    assert list(blobs.read(store, COLLECTION, prefix="000001-00000001")) == [large]
-    blobs.remove(store, COLLECTION, prefix="000001-00000001-0001")
+    pieces = blobs.pieces(COLLECTION, "000001-00000001", large, expire_at=LATER)
+    last = blobs.write_ahead(store, pieces)
+    assert len(last) == blobs.PIECES_PER_COMMIT < len(pieces)
+    keep(store, "000001-00000002", "whole")
     assert list(blobs.read(store, COLLECTION)) == ["whole"]
+    store.write(last)
+    assert list(blobs.read(store, COLLECTION, prefix="000001-00000001")) == [large]
+    paths = blobs.paths(store, COLLECTION, prefix="000001-00000001")
+    assert paths == [piece.path for piece in pieces]
+
+
+def keep(store: Store, version: str, value: object) -> None:
+    """Store a value whole."""
+    store.write(blobs.pieces(COLLECTION, version, value, expire_at=LATER))

@@ -12,7 +12,7 @@ from gateway.store import (
     Query,
     Schema,
     StoreUsageError,
-    firestore_index_file,
+    firestore_lines,
     open_store,
 )
 from gateway.store.ordering import order_text
@@ -21,7 +21,7 @@ from store_contract import COLLECTIONS
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 
-def test_the_index_file() -> None:
+def test_what_firestore_is_told() -> None:
     """Composite indexes as declared, none of a single field; payload exempt; TTL and no index."""
     sessions = Collection(
         name="sessions",
@@ -34,23 +34,14 @@ def test_the_index_file() -> None:
     )
     events = Collection(name="events", expires=True, unindexed=("lines",))
     setup = Collection(name="setup", expires=False)
-    assert firestore_index_file(Schema([sessions, events, setup])) == {
-        "indexes": [
-            {
-                "collectionGroup": "sessions",
-                "queryScope": "COLLECTION",
-                "fields": [
-                    {"fieldPath": "owner", "order": "ASCENDING"},
-                    {"fieldPath": "createdAt", "order": "DESCENDING"},
-                ],
-            }
-        ],
-        "fieldOverrides": [
-            _override("sessions", "expireAt", ttl=True),
-            _override("events", "lines"),
-            _override("events", "expireAt", ttl=True),
-        ],
-    }
+    assert firestore_lines(Schema([sessions, events, setup])) == [
+        "index sessions owner:ascending createdAt:descending",
+        "unindexed sessions expireAt",
+        "ttl sessions expireAt",
+        "unindexed events lines",
+        "unindexed events expireAt",
+        "ttl events expireAt",
+    ]
 
 
 def _collection(**arguments: Any) -> Collection:  # noqa: ANN401 - wrong ones too
@@ -59,10 +50,6 @@ def _collection(**arguments: Any) -> Collection:  # noqa: ANN401 - wrong ones to
 
 def _query(**arguments: Any) -> Query:  # noqa: ANN401 - wrong ones too
     return Query(**arguments)
-
-
-def _override(collection: str, field: str, **more: bool) -> dict[str, Any]:
-    return {"collectionGroup": collection, "fieldPath": field, "indexes": [], **more}
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def test_only_the_owner_reads_the_file(url: str, path: Path) -> None:
         (lambda path: path.chmod(0o644), "chmod 600"),
         (lambda path: path.parent.chmod(0o777), "chmod 700"),
         (lambda path: path.write_bytes(b"not a database" * 100), "damaged"),
-        (lambda path: (path.unlink(), path.mkdir()), "cannot be opened"),
+        (lambda path: (path.unlink(), path.mkdir()), "not a regular file"),
     ],
 )
 def test_a_file_that_cannot_be_used(
@@ -242,6 +242,27 @@ def test_a_file_that_cannot_be_used(
     spoil(path)
     with pytest.raises(ConfigurationError, match=f"STORE_URL.*{rule}"):
         ping(opened(url), seconds=2)
+
+
+def test_whoever_opens_and_closes_a_file_leaves_it_to_those_who_have_it(
+    url: str, path: Path
+) -> None:
+    """Many threads open it first; nothing that one does ends the locks of another's connection.
+
+    Without them another process that closes the file thinks it is the last: it removes the
+    write-ahead log, into which ours goes on writing.
+    """
+    store = opened(url)
+    all_at_once(8, lambda _: ping(store, seconds=30))
+    opened(url).close()
+    other = opened(url)
+    all_at_once(2, lambda _: ping(other, seconds=30))
+    closing = f"from store_contract import COLLECTIONS; from gateway.store import *; \
+s = open_store({url!r}, collections=COLLECTIONS); ping(s, seconds=30); s.close()"
+    subprocess.run([sys.executable, "-c", closing], check=True)
+    assert path.with_name(f"{path.name}-wal").exists()
+    store.close()
+    other.close()
 
 
 def test_a_folder_that_cannot_be_made() -> None:

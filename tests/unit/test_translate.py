@@ -3,7 +3,6 @@
 import base64
 import json
 import math
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -476,12 +475,10 @@ def test_a_name_that_is_not_utf8_is_shown() -> None:
 
 
 def test_a_line_of_ten_megabytes_arrives_cut() -> None:
-    """A tool's result of that size is one event of 64 KiB that says so, in no time."""
+    """A tool's result of that size is one event of 64 KiB that says so."""
     block = {"type": "tool_result", "tool_use_id": "t", "content": "x" * 10_000_000}
     line = message(type="user", message={"content": [block]})
-    started = time.perf_counter()
     [event] = Told([line]).events
-    assert time.perf_counter() - started < 1
     assert event.data["truncated"] is True
     assert size(event.data["content"]) == MAX_VALUE_BYTES
 
@@ -490,15 +487,6 @@ def test_a_delta_of_ten_megabytes_arrives_whole() -> None:
     """Text is split."""
     text = "0123456789" * 1_000_000
     assert Told([start("m"), delta(text)]).text == text
-
-
-def test_the_deltas_of_a_long_stream_are_fast() -> None:
-    """Twenty thousand take less than a second, with room for a busy machine."""
-    run = [start("m"), *(delta("some words ") for _ in range(20_000))]
-    started = time.perf_counter()
-    told = Told(run)
-    assert time.perf_counter() - started < 1
-    assert len(told.data("claude_delta")) == 20_000
 
 
 def test_a_subagents_deltas_are_not_the_answer() -> None:

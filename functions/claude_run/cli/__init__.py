@@ -40,6 +40,20 @@ def _main(argv: Sequence[str] | None) -> int:
             from claude_run.cli.dev import dev
 
             return dev(streams)
+        case "doctor":
+            from claude_run.cli.doctor import doctor
+
+            return doctor(
+                typed.project,
+                typed.region,
+                streams,
+                api=typed.api,
+                try_disconnect=typed.try_disconnect,
+            )
+        case "deploy" | "destroy":
+            from claude_run.cli.infra import script
+
+            return script(typed.command, typed.options, streams)
     return _with_server(typed, streams)
 
 
@@ -74,6 +88,19 @@ def _with_server(typed: Namespace, streams: "Streams") -> int:
             return look.show(typed.session, url, streams, as_json=typed.json)
         case "cancel":
             return look.cancel(typed.session, url, streams, as_json=typed.json)
+        case "deliveries":
+            return _deliveries(typed, url, streams)
         case "sessions":
             return look.sessions(url, streams, limit=typed.limit, as_json=typed.json)
     return look.status(url, streams, as_json=typed.json)
+
+
+def _deliveries(typed: Namespace, url: str, streams: "Streams") -> int:
+    from claude_run.cli import deliveries
+
+    match typed.what:
+        case "show":
+            return deliveries.shown(typed.delivery, url, streams, as_json=typed.json)
+        case "replay":
+            return deliveries.replayed(typed.delivery, url, streams, as_json=typed.json)
+    return deliveries.listed(url, streams, limit=typed.limit, as_json=typed.json)

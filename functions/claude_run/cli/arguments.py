@@ -56,7 +56,28 @@ def parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="start everything here, run one prompt, end everything")
     demo.add_argument("prompt", nargs="?", help="default: PROMPT of the environment")
     commands.add_parser("dev", help="start everything here, on PORT (8080), until Ctrl-C")
+    _add_cloud(commands)
     return top
+
+
+def _add_cloud(commands: _Commands) -> None:
+    told = {
+        "deploy": "put it on Google Cloud, or bring what is there up to date",
+        "destroy": "take away what `deploy` has made",
+    }
+    for name, what in told.items():
+        # The scripts read their options themselves, --help too: none of them is one here.
+        script = commands.add_parser(name, help=what, prefix_chars="\0", add_help=False)
+        script.add_argument("options", nargs="*")
+    doctor = commands.add_parser("doctor", help="look at a deployment, and say what to do")
+    doctor.add_argument("--project", required=True, metavar="PROJECT")
+    doctor.add_argument("--region", required=True, metavar="REGION")
+    doctor.add_argument("--api", metavar="URL", help="the API, where it is not Cloud Run's own URL")
+    doctor.add_argument(
+        "--try-disconnect",
+        action="store_true",
+        help="begin a run and leave it, which costs a few cents",
+    )
 
 
 def _told(commands: _Commands, name: str, what: str) -> argparse.ArgumentParser:
@@ -101,7 +122,28 @@ def _add_sessions(commands: _Commands) -> None:
         "--limit", type=_whole, default=20, metavar="N", help="at most (default 20)"
     )
     _add_server(sessions, each="session")
+    _add_deliveries(commands)
     _add_server(commands.add_parser("status", help="how the server is"))
+
+
+def _add_deliveries(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "deliveries", help="what GitHub has told a gateway, and what became of it (operators)"
+    )
+    parser.set_defaults(limit=20, base_url=None, json=False)
+    kinds = parser.add_subparsers(dest="what", metavar="WHAT")
+    listed = kinds.add_parser("list", help="the newest ones")
+    listed.add_argument(
+        "--limit", type=_whole, default=20, metavar="N", help="at most (default 20)"
+    )
+    _add_server(listed, each="delivery")
+    for name, what in {
+        "show": "one, and its work",
+        "replay": "have its work done now, or again if it is over",
+    }.items():
+        one = kinds.add_parser(name, help=what)
+        one.add_argument("delivery", metavar="ID")
+        _add_server(one)
 
 
 def _add_server(parser: argparse.ArgumentParser, *, each: str = "") -> None:

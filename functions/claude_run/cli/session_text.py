@@ -11,8 +11,11 @@ from claude_run.session_status import SessionStatus
 
 # In seconds, the largest first.
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
-_GOOD = ("ok", "healthy", "operational", "configured", "completed")
-_PASSING = ("processing", "degraded", "not configured")
+_GOOD = ("ok", "healthy", "operational", "configured", "completed", "done", "joined")
+_PASSING = (
+    *("processing", "degraded", "not configured"),
+    *("accepted", "claimed", "running", "produced", "published"),
+)
 
 
 def table(sessions: Sequence[SessionStatus], *, now: datetime, style: Style) -> str:
@@ -26,9 +29,9 @@ def table(sessions: Sequence[SessionStatus], *, now: datetime, style: Style) -> 
 def _row(one: SessionStatus, width: int, now: datetime, style: Style) -> str:
     cells = [
         one_line(one.session_id, 64).ljust(width),
-        _coloured(one.status, style, width=10),
+        coloured(one.status, style, width=10),
         count(one.current_turn, "turn").ljust(8),
-        _ago(one.last_activity_at, now).ljust(14),
+        ago(one.last_activity_at, now).ljust(14),
         one_line(one.repository or "", 60),
     ]
     return "  ".join(cells).rstrip()
@@ -38,7 +41,7 @@ def card(one: SessionStatus, *, now: datetime, style: Style) -> str:
     """All that is known of one session."""
     rows = {
         "session": one_line(one.session_id, 64),
-        "status": _coloured(one.status, style),
+        "status": coloured(one.status, style),
         "turns": f"{one.current_turn:,}",
         "repository": one_line(one.repository, 300) if one.repository else "",
         "started": _when(one.created_at, now),
@@ -52,7 +55,7 @@ def card(one: SessionStatus, *, now: datetime, style: Style) -> str:
 
 def health(said: Mapping[str, Any], *, style: Style) -> str:
     """How a server is; of a runner only that it is there."""
-    head = [_coloured(str(said.get("status")), style)]
+    head = [coloured(str(said.get("status")), style)]
     if isinstance(version := said.get("version"), str):
         head.append(f"version {one_line(version, 40)}")
     lines = [" · ".join(head), *_components(said.get("components"), style)]
@@ -70,7 +73,7 @@ def _components(components: object, style: Style) -> Iterator[str]:
     for name, part in components.items() if isinstance(components, dict) else ():
         if isinstance(part, dict):
             status, message = str(part.get("status")), part.get("message")
-            shown = f"  {one_line(str(name), 20):<15} {_coloured(status, style, width=15)}"
+            shown = f"  {one_line(str(name), 20):<15} {coloured(status, style, width=15)}"
             yield f"{shown} {one_line(message, 200) if isinstance(message, str) else ''}".rstrip()
 
 
@@ -90,7 +93,8 @@ def _quota(quota: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
-def _coloured(status: str, style: Style, *, width: int = 0) -> str:
+def coloured(status: str, style: Style, *, width: int = 0) -> str:
+    """A status in the colour of how good that is."""
     word = one_line(status, 40).ljust(width)
     if status in _GOOD:
         return style.added(word)
@@ -111,10 +115,11 @@ def _used(usage: object) -> str:
 def _when(moment: datetime | None, now: datetime) -> str:
     if moment is None:
         return ""
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, {_ago(moment, now)}"
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, {ago(moment, now)}"
 
 
-def _ago(moment: datetime | None, now: datetime) -> str:
+def ago(moment: datetime | None, now: datetime) -> str:
+    """How long ago that was, in one unit."""
     if moment is None:
         return ""
     seconds = int((now - moment).total_seconds())

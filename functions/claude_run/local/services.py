@@ -29,6 +29,11 @@ class Service:
     arguments: tuple[str, ...] = ()
 
 
+def vault_url(state: Path) -> str:
+    """Where the gateway of a state folder keeps its secrets."""
+    return f"file://{state}/vault"
+
+
 def has_key(environ: Environ) -> bool:
     """Whether the real model can be asked."""
     return any(environ.get(name) for name in KEYS)
@@ -87,11 +92,12 @@ _UNPAID = {"MAX_DAILY_TOKENS": "1000000000000", "MAX_DAILY_COST_USD": "1000000"}
 def _gateway_environ(ours: Environ, addresses: Mapping[str, str], state: Path) -> dict[str, str]:
     environ = {name: ours[name] for name in ours if name not in _NOT_FOR_THE_GATEWAY}
     if "model" in addresses:
-        environ = {**_UNPAID, **environ}
+        # A key that is stored would go there: there it is tried.
+        environ = {**_UNPAID, **environ, "ANTHROPIC_BASE_URL": addresses["model"]}
     return environ | {
         "RUNNER_URL": addresses["runner"],
         "STORE_URL": f"sqlite://{state}/gateway.db",
-        "VAULT_URL": f"file://{state}/vault",
+        "VAULT_URL": vault_url(state),
         # The line that tells the port is of this level.
         "GUNICORN_LOG_LEVEL": "info",
     }

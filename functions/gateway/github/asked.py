@@ -5,9 +5,11 @@ It is taken from the body alone and kept with the work item: whatever is edited 
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any, Self
+
+from gateway.github.trigger_settings import Kind, Sign
 
 
 class Trigger(StrEnum):
@@ -22,11 +24,14 @@ class Trigger(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryRef:
-    """A repository and the installation by which the App reaches it; `name` is `owner/name`."""
+    """A repository and the installation by which the App reaches it; `name` is `owner/name`.
+
+    `installation_id`: None where the delivery did not say, as those of a repository's own webhook.
+    """
 
     id: int
     name: str
-    installation_id: int
+    installation_id: int | None
     default_branch: str
 
 
@@ -34,8 +39,11 @@ class RepositoryRef:
 class Asked:
     """One request of one person.
 
+    `author` is who asks, not always who wrote the text: a label may be put on anybody's issue.
     `source` is what holds the text: `issue`, `comment:<id>`, `review:<id>`,
-    `review_comment:<id>`. `text` is the raw text asked, `title` the issue's or pull request's.
+    `review_comment:<id>`. `text` is the raw text asked, `title` the issue's or pull request's;
+    `issue_text` is its own text, where another one is asked. `path` and `line`: where a review's
+    comment stands. `signs` are all that may start a run, in this repository or in another.
     `stop`: it asks to end what runs. `unless_served`: it counts only where the issue was never
     served before.
     """
@@ -50,6 +58,10 @@ class Asked:
     title: str
     text: str
     url: str
+    issue_text: str = ""
+    path: str | None = None
+    line: int | None = None
+    signs: tuple[Sign, ...] = ()
     stop: bool = False
     unless_served: bool = False
 
@@ -70,7 +82,13 @@ class Asked:
 
     def to_data(self) -> dict[str, Any]:
         """As it is stored."""
-        return {**asdict(self), "trigger": self.trigger.value}
+        # Not `asdict`, which copies every text: this is done for each delivery.
+        return {
+            **{name: getattr(self, name) for name in _NAMES},
+            "repository": asdict(self.repository),
+            "trigger": self.trigger.value,
+            "signs": [{**sign._asdict(), "kind": sign.kind.value} for sign in self.signs],
+        }
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
@@ -80,5 +98,11 @@ class Asked:
                 **data,
                 "repository": RepositoryRef(**data["repository"]),
                 "trigger": Trigger(data["trigger"]),
+                "signs": tuple(
+                    Sign(**{**sign, "kind": Kind(sign["kind"])}) for sign in data["signs"]
+                ),
             }
         )
+
+
+_NAMES = tuple(field.name for field in fields(Asked))

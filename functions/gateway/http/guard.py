@@ -1,31 +1,33 @@
-"""Before and after every request: who calls, how often, and what every answer carries."""
+"""Before and after every request of a caller: who it is, how often, from which pages."""
 
-import re
-import time
-from uuid import uuid4
+import os
+import sys
+from collections.abc import Collection, Mapping
+from typing import Any
 
-import structlog
 from flask import Flask, Response, g, request
 
-from claude_run import spans, tracing
-from claude_run.errors import ClaudeRunError
+from claude_run.errors import CallerError, ClaudeRunError, Code
 from claude_run.identity import Caller, Mode, authenticate, check_local_request
 from claude_run.idtoken import Certificates
+from claude_run.peers import AGENT_UIDS, is_agent
 from gateway.http import cors
-from gateway.http.routes import HEALTH, template
+from gateway.http.routes import HEALTH
 from gateway.limits import Allowance
 from gateway.service import Gateway
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
 
 class Guard:
-    """Around all routes of an app."""
+    """Around all routes of an app but those of `open_paths`, which have rules of their own."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, *, open_paths: Collection[str] = ()) -> None:
         self._gateway = gateway
         self._settings = gateway.settings
+        self._open_paths = frozenset(open_paths)
         self._local = gateway.settings.auth.mode is Mode.LOCAL
+        # Runs have users of their own on Linux alone; whoever has ours is none of theirs.
+        runs_here = self._local and sys.platform == "linux"
+        self._knows_agents = runs_here and os.getuid() not in AGENT_UIDS
         self._certificates = Certificates() if gateway.settings.auth.mode is Mode.VERIFY else None
 
     def install(self, app: Flask) -> None:
@@ -35,16 +37,10 @@ class Guard:
 
     def before(self) -> Response | None:
         """Refuse, or let through with `g.caller` and `g.allowance` set."""
-        g.began = time.monotonic()
-        given = request.headers.get("X-Request-Id", "")
-        g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
-        # Threads are used again: what the last request has bound is not ours.
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=g.request_id)
-        tracing.enter(tracing.from_headers(request.headers.items()))
-        if request.path != HEALTH:
-            g.span = spans.span("gateway.request", serves=True, request_id=g.request_id)
-            g.span.enter()
+        if self._knows_agents:
+            _refuse_agents(request.environ)
+        if request.path in self._open_paths:
+            return None
         if self._local:
             check_local_request(
                 request.method,
@@ -72,19 +68,19 @@ class Guard:
             return None
 
     def after(self, answer: Response) -> Response:
-        """What every answer carries; and it is counted."""
-        answer.headers["X-Request-Id"] = g.request_id
+        """What the answer to a caller carries."""
+        if request.path in self._open_paths:
+            return answer
         allowance: Allowance | None = g.get("allowance")
         if allowance is not None:
             answer.headers.update(allowance.headers())
-        answer.headers.setdefault("Cache-Control", "no-store")
-        answer.headers["X-Content-Type-Options"] = "nosniff"
         cors.allow(request, answer, self._settings.allowed_origins, local=self._local)
-        rule = request.url_rule
-        route = template(rule.rule) if rule is not None else ""
-        self._gateway.metrics.request(route, answer.status_code, time.monotonic() - g.began)
-        if (span := g.get("span")) is not None:
-            span.set(route=route, status=answer.status_code)
-            # With the last byte of its stream, not with the first.
-            answer.call_on_close(span.end)
         return answer
+
+
+def _refuse_agents(environ: Mapping[str, Any]) -> None:
+    """A run on this machine shares the loopback with whoever may call: no other rule stops it."""
+    port = environ.get("REMOTE_PORT")
+    client = (str(environ.get("REMOTE_ADDR")), int(port)) if port else None
+    if is_agent(client, int(environ["SERVER_PORT"])):
+        raise CallerError("A run may not call the gateway.", code=Code.FORBIDDEN)

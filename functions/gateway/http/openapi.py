@@ -10,19 +10,27 @@ from pydantic.json_schema import models_json_schema
 
 from claude_run import __version__
 from claude_run.wire import Changes, RunRequest, RunResult, TranscriptPart
+from claude_run.wire_deliveries import (
+    DELIVERY_ID_PATTERN,
+    DeliveryDetail,
+    DeliveryList,
+    ReplayRequest,
+    SweepView,
+)
 from claude_run.wire_sessions import (
     EVENT_DATA,
     RESERVED_SESSION_IDS,
     SESSION_ID_PATTERN,
     ErrorAnswer,
     MessageRequest,
+    SessionAccepted,
     SessionList,
-    SessionOptions,
     SessionView,
     StartRequest,
 )
 from gateway.http import routes, shapes
-from gateway.requests import MAX_EVENT_ID, MAX_PAGE, UNAVAILABLE_OPTIONS
+from gateway.paging import PAGE_PATTERN
+from gateway.requests import MAX_EVENT_ID, MAX_PAGE
 
 _REF = "#/components/schemas/{model}"
 _STREAM = "text/event-stream"
@@ -31,6 +39,7 @@ _TEXT = "text/plain"
 
 _REASONS: Mapping[int, str] = {
     200: "As asked.",
+    202: "Accepted: a worker does it.",
     204: "Over, and nothing newer.",
     400: "The request is wrong: the message names the field and the rule.",
     401: "No valid identity token.",
@@ -53,7 +62,10 @@ _WITH_BODY = (413,)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method of one path. `answers`: content types of 200, with a model or a mere text."""
+    """One method of one path. `answers`: content types of 200, with a model or a mere text.
+
+    `accepted`: the body of 202.
+    """
 
     method: str
     path: str
@@ -61,6 +73,7 @@ class Operation:
     answers: Mapping[str, type[BaseModel] | None]
     body: type[BaseModel] | None = None
     parameters: tuple[dict[str, Any], ...] = ()
+    accepted: type[BaseModel] | None = None
     also: tuple[int, ...] = ()
     errors: tuple[type[BaseModel], ...] = (ErrorAnswer,)
 
@@ -87,6 +100,16 @@ _ID = {
     "not": {"enum": sorted(RESERVED_SESSION_IDS)},
 }
 _PATH_ID = {"name": "id", "in": "path", "required": True, "schema": _ID}
+_PAGE = (
+    _query("limit", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE}),
+    _query("pageToken", {"type": "string", "pattern": PAGE_PATTERN}),
+)
+_PATH_DELIVERY_ID = {
+    "name": "deliveryId",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": DELIVERY_ID_PATTERN},
+}
 _LAST_EVENT_ID = {
     "name": "Last-Event-ID",
     "in": "header",
@@ -102,6 +125,7 @@ OPERATIONS = (
         summary="Start a session and stream it",
         body=StartRequest,
         answers={_STREAM: None},
+        accepted=SessionAccepted,
         also=(409,),
     ),
     Operation(
@@ -110,6 +134,7 @@ OPERATIONS = (
         summary="Send a session its next prompt and stream the turn",
         body=MessageRequest,
         answers={_STREAM: None},
+        accepted=SessionAccepted,
         parameters=(_PATH_ID,),
         also=(404, 409),
     ),
@@ -126,10 +151,7 @@ OPERATIONS = (
         path=routes.LIST,
         summary="The caller's sessions, newest first",
         answers={_JSON: SessionList},
-        parameters=(
-            _query("limit", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE}),
-            _query("pageToken", {"type": "string", "pattern": "^[0-9]{1,16}$"}),
-        ),
+        parameters=_PAGE,
     ),
     Operation(
         method="get",
@@ -186,7 +208,8 @@ OPERATIONS = (
     Operation(
         method="get",
         path=routes.GITHUB_STATUS,
-        summary="What is configured",
+        summary="What is configured; with `check`, for operators, what GitHub says of the App",
+        parameters=(_query("check", {"type": "boolean"}),),
         answers={_JSON: shapes.ConfigurationView},
     ),
     Operation(
@@ -206,6 +229,45 @@ OPERATIONS = (
         path=routes.SINGLETON,
         summary="Which instance of the runner answers, and how fast",
         answers={_JSON: shapes.ProbeView},
+    ),
+    Operation(
+        method="get",
+        path=routes.DELIVERIES,
+        summary="GitHub's deliveries that brought work, newest first; for operators",
+        answers={_JSON: DeliveryList},
+        parameters=_PAGE,
+    ),
+    Operation(
+        method="get",
+        path=routes.DELIVERY,
+        summary="A delivery and its work; for operators",
+        answers={_JSON: DeliveryDetail},
+        parameters=(_PATH_DELIVERY_ID,),
+        also=(404,),
+    ),
+    Operation(
+        method="post",
+        path=routes.REPLAY,
+        summary="Do a delivery's work now, or again; for operators",
+        answers={},
+        accepted=DeliveryDetail,
+        parameters=(_PATH_DELIVERY_ID,),
+        also=(404, 409),
+    ),
+    Operation(
+        method="post",
+        path=routes.PROCESS_ISSUE,
+        summary="The same",
+        body=ReplayRequest,
+        answers={},
+        accepted=DeliveryDetail,
+        also=(404, 409),
+    ),
+    Operation(
+        method="post",
+        path=routes.SWEEP,
+        summary="Take up what was left lying; for the scheduler and operators",
+        answers={_JSON: SweepView},
     ),
     Operation(
         method="get",
@@ -273,7 +335,12 @@ def _responses(operation: Operation) -> dict[str, Any]:
         kind: {"schema": _ref(model) if model is not None else _free(kind, operation)}
         for kind, model in operation.answers.items()
     }
-    answers: dict[str, Any] = {"200": _answer(200) | {"content": contents}}
+    answers: dict[str, Any] = {}
+    if contents:
+        answers["200"] = _answer(200) | {"content": contents}
+    if operation.accepted is not None:
+        schema = _ref(operation.accepted)
+        answers["202"] = _answer(202) | {"content": {_JSON: {"schema": schema}}}
     if _STREAM in operation.answers and operation.path != routes.RUN:
         answers["200"]["headers"]["X-Session-Id"] = {"schema": {"type": "string"}}
     if operation.path == routes.START:
@@ -321,11 +388,16 @@ def _ref(model: type[BaseModel]) -> dict[str, Any]:
     return {"$ref": _REF.format(model=model.__name__)}
 
 
+def _models(operation: Operation) -> tuple[type[BaseModel] | None, ...]:
+    answers = (*operation.answers.values(), operation.accepted, *operation.errors)
+    return (operation.body, *answers)
+
+
 def _schemas() -> dict[str, Any]:
     models: dict[str, type[BaseModel]] = {
         model.__name__: model
         for operation in OPERATIONS
-        for model in (operation.body, *operation.answers.values(), *operation.errors)
+        for model in _models(operation)
         if model is not None
     }
     events = (*_SESSION_EVENTS.values(), *_RUN_EVENTS.values())
@@ -334,7 +406,4 @@ def _schemas() -> dict[str, Any]:
         [(model, "validation") for model in models.values()], by_alias=True, ref_template=_REF
     )
     schemas: dict[str, Any] = found["$defs"]
-    options = schemas["SessionOptions"]["properties"]
-    for name in UNAVAILABLE_OPTIONS:
-        options[SessionOptions.model_fields[name].alias or name] |= {"const": False}
     return schemas

@@ -5,8 +5,8 @@ from werkzeug.routing import BaseConverter
 
 from gateway.http import routes, stream
 from gateway.http.body import read_json_body
+from gateway.paging import page_token
 from gateway.requests import (
-    page_token,
     parse_last_event_id,
     parse_list,
     parse_message,
@@ -16,6 +16,7 @@ from gateway.requests import (
 )
 from gateway.service import Gateway
 from gateway.sessions.reader import LogReader
+from gateway.sessions.record import Session
 
 
 class SessionConverter(BaseConverter):
@@ -30,12 +31,17 @@ def install(app: Flask, gateway: Gateway) -> None:
 
     @app.post(routes.START)
     def start() -> Response:
-        return _stream(gateway.start(g.caller, parse_start(read_json_body(request))))
+        body = parse_start(read_json_body(request))
+        if body.options.detach:
+            return _accepted(gateway.start_detached(g.caller, body))
+        return _stream(gateway.start(g.caller, body))
 
     @app.post(routes.rule(routes.MESSAGE))
     def message(session_id: str) -> Response:
         known = parse_session_id(session_id)
         body = parse_message(read_json_body(request))
+        if body.options.detach:
+            return _accepted(gateway.message_detached(g.caller, known, body))
         return _stream(gateway.message(g.caller, known, body))
 
     @app.get(routes.rule(routes.EVENTS))
@@ -47,11 +53,11 @@ def install(app: Flask, gateway: Gateway) -> None:
     @app.get(routes.LIST)
     def sessions() -> Response:
         page = parse_list(request.args.to_dict(flat=False))
-        found = gateway.registry.list(g.caller.sub, limit=page.limit, before=page.before)
+        found = gateway.registry.list(g.caller.sub, limit=page.limit, after=page.after)
         more = len(found) == page.limit
         return jsonify(
             sessions=[session.public() for session in found],
-            nextPageToken=page_token(found[-1].created_at) if more else None,
+            nextPageToken=page_token(found[-1].created_at, found[-1].key) if more else None,
         )
 
     @app.get(routes.STATUS)
@@ -66,6 +72,13 @@ def install(app: Flask, gateway: Gateway) -> None:
     @app.delete(routes.rule(routes.SESSION))
     def cancel(session_id: str) -> Response:
         return jsonify(gateway.cancel(g.caller, parse_session_id(session_id)).public())
+
+
+def _accepted(session: Session) -> Response:
+    answer = jsonify(sessionId=session.session_id)
+    answer.status_code = 202
+    answer.headers["X-Session-Id"] = session.session_id
+    return answer
 
 
 def _stream(reader: LogReader) -> Response:

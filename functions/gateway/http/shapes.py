@@ -152,11 +152,21 @@ class ClaudeView(Wire):
     setup_at: AwareDatetime | None = None
 
 
+class CheckView(Wire):
+    """What the App lacks on GitHub, and what did not arrive; or why GitHub does not say."""
+
+    error: str | None = None
+    missing_permissions: list[str] | None = None
+    missing_events: list[str] | None = None
+    failed_deliveries: int | None = None
+
+
 class ConfigurationView(Wire):
     """What is set up."""
 
     github: GithubView
     claude: ClaudeView
+    check: CheckView | None = None
 
 
 class ProbeView(Wire):

@@ -1,11 +1,12 @@
 """What operators, monitors and tools look at: health, metrics, the runner, the description."""
 
-from flask import Flask, Response, g, jsonify
+from flask import Flask, Response, g, jsonify, request
 
 from claude_run import __version__
-from gateway.forwarding import ANTHROPIC_KEY
 from gateway.http import routes
+from gateway.http.deliveries import check_operator
 from gateway.prometheus import exposition
+from gateway.requests import parse_flag
 from gateway.service import Gateway
 
 
@@ -40,8 +41,11 @@ def install(app: Flask, gateway: Gateway) -> None:
 
     @app.get(routes.GITHUB_STATUS)
     def github_status() -> Response:
-        has_key = gateway.vault.get(ANTHROPIC_KEY) is not None
-        return jsonify(github={"configured": False}, claude={"configured": has_key})
+        status = gateway.facts.status()
+        if parse_flag("check", request.args.to_dict(flat=False)):
+            check_operator()
+            status["check"] = gateway.github.check()
+        return jsonify(status)
 
     @app.get(routes.CONTAINER)
     def container() -> Response:

@@ -1,6 +1,6 @@
-"""What a session keeps for its next turn: transcript and change set, as compressed pieces.
+"""What a session keeps for its next turn: transcript, change set, and what a worker shall do.
 
-Both are opaque here and can be larger than a document, so each is cut into documents of at most
+All are opaque here and can be larger than a document, so each is cut into documents of at most
 900 KB, under ids that sort as they were written.
 """
 
@@ -11,33 +11,42 @@ from datetime import datetime
 from typing import Any
 
 from claude_run.errors import UpstreamError
-from gateway.store import ID, Collection, Create, Delete, Query, Store
+from gateway.store import ID, Collection, Put, Query, Store
 
 PIECE_BYTES = 900_000
 # Seven of those in one batch stay below what a store takes at once.
 PIECES_PER_WRITE = 7
+# Of a transcript and of a change set, beside a batch of events.
+PIECES_PER_COMMIT = 3
 PIECES_PER_READ = 20
 # Fast, and text shrinks to a fifth even so.
 _LEVEL = 1
 
 TRANSCRIPT = Collection(name="transcript", expires=True, unindexed=("data",))
 CHANGES = Collection(name="changes", expires=True, unindexed=("data",))
+REQUESTS = Collection(name="requests", expires=True, unindexed=("data",))
 
 
-def append(store: Store, collection: str, prefix: str, value: Any, *, expire_at: datetime) -> None:  # noqa: ANN401 - any JSON value
-    """Write one value. Its pieces are whole only when this returns."""
+def pieces(collection: str, prefix: str, value: Any, *, expire_at: datetime) -> list[Put]:  # noqa: ANN401 - any JSON value
+    """The writes of one value, which is there once the last of them is."""
     text = json.dumps(value, separators=(",", ":"))  # ASCII, so half a surrogate pair survives
     data = zlib.compress(text.encode(), _LEVEL)
-    pieces = [data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]
-    writes = [
-        Create(
+    parts = [data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]
+    return [
+        Put(
             f"{collection}/{prefix}-{number:04d}",
-            {"data": piece, "last": number == len(pieces) - 1, "expireAt": expire_at},
+            {"data": part, "last": number == len(parts) - 1, "expireAt": expire_at},
         )
-        for number, piece in enumerate(pieces)
+        for number, part in enumerate(parts)
     ]
-    for start in range(0, len(writes), PIECES_PER_WRITE):
-        store.write(writes[start : start + PIECES_PER_WRITE])
+
+
+def write_ahead(store: Store, writes: list[Put]) -> list[Put]:
+    """Write all but the last pieces, which are returned: small enough to go into a commit."""
+    ahead, rest = writes[:-PIECES_PER_COMMIT], writes[-PIECES_PER_COMMIT:]
+    for start in range(0, len(ahead), PIECES_PER_WRITE):
+        store.write(ahead[start : start + PIECES_PER_WRITE])
+    return rest
 
 
 def read(store: Store, collection: str, *, prefix: str = "") -> Iterator[Any]:
@@ -79,8 +88,6 @@ def _pieces(store: Store, collection: str, prefix: str) -> Iterator[tuple[str, d
         query = query.following(found[-1])
 
 
-def remove(store: Store, collection: str, *, prefix: str) -> None:
-    """Remove a value and its like."""
-    names = [name for name, _ in _pieces(store, collection, prefix)]
-    for start in range(0, len(names), 100):
-        store.write([Delete(f"{collection}/{name}") for name in names[start : start + 100]])
+def paths(store: Store, collection: str, *, prefix: str) -> list[str]:
+    """Where the pieces are of a value, or of several."""
+    return [f"{collection}/{name}" for name, _ in _pieces(store, collection, prefix)]

@@ -4,31 +4,35 @@ The same for `api`, where it is a thread beside the request, and for the worker,
 main program. Whether anybody reads along makes no difference to it.
 """
 
-import queue
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import copy_context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import structlog
 
 from claude_run import spans
-from claude_run.client import Client, RunStream
+from claude_run.client import Client
 from claude_run.errors import ClaudeRunError, Code, StoppedError, UpstreamError
 from claude_run.events import ChangesEvent, DoneEvent, RunEvent, TranscriptEvent
 from claude_run.spans import Span
 from claude_run.wire import Changes
+from gateway.metrics import Metrics
 from gateway.quota import LapsedError
-from gateway.sessions import blobs, events
+from gateway.run_meter import RunMeter
+from gateway.sessions import events
 from gateway.sessions.events import SessionEvent
 from gateway.sessions.joiner import Joiner
+from gateway.sessions.keeper import Keeper, Keeping
 from gateway.sessions.live import Feed, Feeds
 from gateway.sessions.log import Frame, batch_path
-from gateway.sessions.record import Continuation, StaleLeaseError, Usage
-from gateway.sessions.registry import Claim, Registry
+from gateway.sessions.patience import patiently
+from gateway.sessions.proposing import Propose, Proposing
+from gateway.sessions.pump import Opened, Pump, Received
+from gateway.sessions.record import StaleLeaseError, Usage
+from gateway.sessions.registry import CANCELLED, Claim, Registry
+from gateway.sessions.skim import Said
 from gateway.sessions.translate import Translator
 from gateway.sessions.writer import LogWriter
 from gateway.store import AlreadyExistsError, Store, StoreUnavailableError
@@ -37,15 +41,6 @@ log = structlog.get_logger()
 
 RENEW_SECONDS = 8.0
 CANCEL_LOOK_SECONDS = 0.5
-# Events between the runner's stream and us; then the runner, and Claude Code behind it, wait.
-QUEUED_EVENTS = 1_024
-# An unreachable store is tried again until our lease must have run out.
-STORE_PATIENCE_SECONDS = 25.0
-STORE_PAUSE_SECONDS = 0.5
-# How long a runner may take to remove what a turn that was just ended has left.
-CONFLICT_SECONDS = 20.0
-CONFLICT_PAUSE_SECONDS = 0.2
-JOIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +53,25 @@ class Turn:
     changes: Changes | None = None  # what the turn begins with
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a turn ended, beyond what its log tells; `denied` are the tools that it was refused."""
+
+    failure: ClaudeRunError | None
+    result: str
+    usage: Usage
+    agent_turns: int | None
+    denied: tuple[str, ...]
+
+
 @dataclass(slots=True, kw_only=True)
 class Driver:
     """One turn. `run` once, in a thread of its own; it raises nothing.
 
     `watch` is given, in that thread, the events just added to the log, the terminal one when it is
-    stored. The turn waits for it: it may neither block nor raise.
+    stored. The turn waits for it: it may neither block nor raise. `propose` opens a pull request
+    for what a turn that succeeded has changed. `ended` is there when the turn's end is stored;
+    None: somebody else ends it.
     """
 
     turn: Turn
@@ -71,22 +79,28 @@ class Driver:
     store: Store
     client: Client
     feeds: Feeds
+    metrics: Metrics
     clock: Callable[[], datetime]
     watch: Callable[[Sequence[SessionEvent]], None] = lambda _events: None
+    propose: Propose | None = None
+    ended: Ended | None = None
     _feed: Feed = field(init=False)
     _writer: LogWriter = field(init=False)
     _translator: Translator = field(init=False)
+    _keeper: Keeper = field(init=False)
     _joiner: Joiner = field(init=False, default_factory=Joiner)
     _stop: ClaudeRunError | None = None
-    _pending_transcript: list[Any] = field(default_factory=list)
-    _transcript_number: int = 0
-    _kept: Continuation = field(default_factory=Continuation)
+    _changes: Changes | None = None
+    _renew_at: float = 0.0
+    _look_at: float = 0.0
 
     def __post_init__(self) -> None:
         claim = self.turn.claim
         self._feed = self.feeds.open(claim.session.key)
         self._translator = Translator(turn=claim.session.turn, changes=self.turn.changes)
         self._writer = LogWriter(feed=self._feed, flush=self._flush, last_id=claim.last_event_id)
+        self._keeper = Keeper(self.store, claim.session)
+        self._changes = self.turn.changes
 
     def stop(self, error: ClaudeRunError) -> None:
         """End the turn from another thread; the first reason given is the one that is told."""
@@ -101,10 +115,13 @@ class Driver:
     def _run(self, span: Span) -> None:
         session = self.turn.claim.session
         try:
-            failure = self._drive()
+            failure, pull = self._drive(), None
+            self._add([*self._joiner.flush(), events.claude_end(session.turn)])
+            if failure is None and self.propose is not None:
+                failure, pull = self._proposed(self.propose)
             if failure is not None:
                 span.fail(failure.code)
-            self._conclude(failure)
+            self._conclude(failure, pull)
         except StaleLeaseError:
             span.fail(StaleLeaseError.__name__)
             log.warning("session was taken over", session=session.key)
@@ -120,59 +137,98 @@ class Driver:
     def _drive(self) -> ClaudeRunError | None:
         session = self.turn.claim.session
         opening = [events.claude_start(session.turn, self.turn.prompt)]
-        if session.turn == 1:
+        if self.turn.claim.last_event_id == 0:
             opening.insert(0, events.connected(session.session_id))
         self._add(opening)
-        received: queue.Queue[Received] = queue.Queue(QUEUED_EVENTS)
-        pump = _Pump(
+        meter = RunMeter(self.metrics)
+        failure: ClaudeRunError | None = UpstreamError("The turn broke.")
+        pump = Pump(
             name=f"pump-{session.key}",
             open_stream=lambda: self.client.run(self.turn.prompt, **self.turn.options),
-            received=received,
         )
         try:
-            return self._follow(received)
+            failure = self._follow(pump, meter)
         finally:
             pump.close()
+            # Who cancels a run does not say that it failed.
+            failed = failure is not None and failure.code is not Code.CANCELLED
+            meter.end(first_text_at=self._joiner.first_at, failed=failed)
+        return failure
 
-    def _follow(self, received: "queue.Queue[Received]") -> ClaudeRunError | None:
+    def _follow(self, pump: Pump, meter: RunMeter) -> ClaudeRunError | None:
         """Until the stream ends or something ends it. Returns what it failed with."""
-        renew_at = time.monotonic() + RENEW_SECONDS
-        look_at = time.monotonic() + CANCEL_LOOK_SECONDS
+        self._renew_at = time.monotonic() + RENEW_SECONDS
+        self._look_at = time.monotonic() + CANCEL_LOOK_SECONDS
         while True:
-            now = time.monotonic()
             if (reason := self._reason_to_stop()) is not None:
                 return reason
-            if now >= renew_at:
-                self._renew()
-                renew_at = now + RENEW_SECONDS
-                look_at = now + CANCEL_LOOK_SECONDS
-            elif now >= look_at:
-                self._look()
-                look_at = now + CANCEL_LOOK_SECONDS
-            self._flush_due(now)
-            try:
-                event = received.get(timeout=self._wait(now, min(renew_at, look_at)))
-            except queue.Empty:
-                self._add(self._joiner.flush() if self._join_due() else [])
-                continue
-            if isinstance(event, ClaudeRunError):
-                return event
-            if isinstance(event, _Opened):
-                self._kept = replace(self._kept, runner_session=event.session_id)
-                continue
-            if isinstance(event, DoneEvent):
-                return self._outcome()
-            self._take(event)
+            for received in self._receive(pump, self._tend(time.monotonic())):
+                match received:
+                    case Opened(session_id=runner_session):
+                        meter.begin()
+                        self._keeper.opened(runner_session)
+                    case ClaudeRunError() as error:
+                        return error
+                    case batch:
+                        if self._take(batch):
+                            return self._outcome()
+            self._add(self._joiner.flush_due(time.monotonic()))
 
-    def _take(self, event: RunEvent) -> None:
-        if isinstance(event, TranscriptEvent):
-            self._pending_transcript.append(event.part.model_dump(mode="json", by_alias=True))
-            return
-        if isinstance(event, ChangesEvent):
-            self._keep_changes(event)
-        translated = self._translator.feed(event)
-        if translated:
-            self._add(self._joiner.push(translated, time.monotonic()))
+    def _proposed(self, propose: Propose) -> tuple[ClaudeRunError | None, str | None]:
+        """What ended it early, and the pull request's URL. That there is none ends nothing."""
+        work = Proposing(
+            propose,
+            changes=self._changes,
+            result=self._translator.result_text,
+            stopped=self._asked_to_stop,
+        )
+        work.start(name=f"pull-{self.turn.claim.session.key}")
+        while not work.wait(self._tend(time.monotonic()) - time.monotonic()):
+            if self._asked_to_stop() is not None:
+                break
+        told = work.proposal
+        # Whoever ended the turn has ended this with it.
+        failure = None if told is not None and told.url is not None else self._asked_to_stop()
+        if told is None or failure is not None:
+            return failure, None
+        self._add([events.status(told.message, code=told.code, pr_url=told.url)])
+        return None, told.url
+
+    def _tend(self, now: float) -> float:
+        """Keep the lease, hear who cancels, store what is due; until when that is enough."""
+        if now >= self._renew_at:
+            self._renew()
+            self._renew_at = now + RENEW_SECONDS
+            self._look_at = now + CANCEL_LOOK_SECONDS
+        elif now >= self._look_at:
+            self._look()
+            self._look_at = now + CANCEL_LOOK_SECONDS
+        self._store_due(now)
+        return min(self._renew_at, self._look_at)
+
+    def _receive(self, pump: Pump, until: float) -> list[Received]:
+        now = time.monotonic()
+        joining = self._joiner.due(now)
+        if joining is not None:
+            # More may come in these milliseconds: to be woken for each piece of a stream of
+            # thousands would cost more than the pieces do.
+            time.sleep(joining)
+            return pump.receive(0.0)
+        dues = (self._writer.due(now), self._keeper.due(now))
+        return pump.receive(max(0.0, min([until - now, *(d for d in dues if d is not None)])))
+
+    def _take(self, batch: Sequence[RunEvent | Said]) -> bool:
+        """Tell what has come, and have it kept. Returns whether the run is over."""
+        told: list[SessionEvent] = []
+        for event in batch:
+            if isinstance(event, TranscriptEvent):
+                self._keeper.add(event.part, time.monotonic())
+            elif isinstance(event, ChangesEvent):
+                self._keeper.change(event.changes)
+                self._changes = event.changes
+            told += self._translator.feed(event)
+        self._add(self._joiner.push(told, time.monotonic()))
+        return bool(batch) and isinstance(batch[-1], DoneEvent)
 
     def _outcome(self) -> ClaudeRunError | None:
         told = self._translator.error
@@ -182,11 +238,14 @@ class Driver:
             return UpstreamError("The run ended without a result.", code=Code.AGENT_FAILED)
         return None
 
-    def _reason_to_stop(self) -> ClaudeRunError | None:
+    def _asked_to_stop(self) -> ClaudeRunError | None:
         if self._feed.cancelled and self._stop is None:
-            self._stop = StoppedError("The session was cancelled.", code=Code.CANCELLED)
-        if self._stop is not None:
-            return self._stop
+            self._stop = StoppedError(CANCELLED, code=Code.CANCELLED)
+        return self._stop
+
+    def _reason_to_stop(self) -> ClaudeRunError | None:
+        if (asked := self._asked_to_stop()) is not None:
+            return asked
         limit = self.turn.claim.reservation.max_tokens
         if limit is not None and self._translator.tokens_so_far > limit:
             return StoppedError(
@@ -195,33 +254,33 @@ class Driver:
             )
         return None
 
-    def _conclude(self, failure: ClaudeRunError | None) -> None:
-        """The last events and the final state, stored together."""
-        self._add(self._joiner.flush())
-        self._store_transcript()
-        session = self.turn.claim.session
+    def _conclude(self, failure: ClaudeRunError | None, pull: str | None) -> None:
+        """The terminal event and the final state, stored together, behind all the others."""
+        session, claim = self.turn.claim.session, self.turn.claim
         usage = self._usage()
-        ending: list[SessionEvent] = [events.claude_end(session.turn)]
         if failure is None:
-            ending.append(
-                events.complete(
-                    session_id=session.session_id,
-                    turns=session.turn,
-                    result=self._translator.result_text,
-                    usage=(session.usage + usage).to_json(),
-                )
+            ending = events.complete(
+                session_id=session.session_id,
+                turns=session.turn,
+                result=self._translator.result_text,
+                usage=(session.usage + usage).to_json(),
+                pr_url=pull,
             )
         else:
-            ending.append(events.error(failure.message, failure.code))
-        # All but the terminal event may be shown before it is stored; that one with the state.
-        self._add(ending[:-1])
-        self._patiently(self._writer.store)
-        frame = self._writer.reserve(ending[-1], timestamp=self.clock())
-        self._patiently(
-            lambda: self.registry.end(self.turn.claim, [frame], failure, usage, self._kept)
+            ending = events.error(failure.message, failure.code)
+        self._keeper.hurry()
+        self._store()
+        frame = self._writer.reserve(ending, timestamp=self.clock())
+        patiently(lambda: self.registry.end(claim, [frame], failure, usage, self._keeper.named))
+        self.ended = Ended(
+            failure=failure,
+            result=self._translator.result_text,
+            usage=usage,
+            agent_turns=self._translator.agent_turns,
+            denied=self._translator.denied,
         )
         self._writer.show(frame)
-        self.watch(ending[-1:])
+        self.watch([ending])
         log.info(
             "turn ended",
             session=session.key,
@@ -229,35 +288,40 @@ class Driver:
             code=str(failure.code) if failure else None,
         )
 
-    # --- storing -----------------------------------------------------------------------------
+    # --- telling and storing -----------------------------------------------------------------
 
     def _add(self, added: list[SessionEvent]) -> None:
         if added:
             self._writer.add(added, timestamp=self.clock(), now=time.monotonic())
             self.watch(added)
 
-    def _flush(self, frames: list[Frame]) -> None:
-        self._heed(self._patiently(lambda: self._append(frames)))
+    def _store_due(self, now: float) -> None:
+        if 0.0 in (self._writer.due(now), self._keeper.due(now)):
+            self._store()
 
-    def _append(self, frames: list[Frame]) -> bool:
+    def _store(self) -> None:
+        """All events that wait, with what is due to be kept."""
+        self._writer.store()
+        if self._keeper.due(time.monotonic()) == 0.0:  # there were no events to take it along
+            self._flush([])
+
+    def _flush(self, frames: list[Frame]) -> None:
+        keeping = self._keeper.take(time.monotonic())
+        self._heed(patiently(lambda: self._append(frames, keeping)))
+
+    def _append(self, frames: list[Frame], keeping: Keeping) -> bool:
         try:
-            return self.registry.append(self.turn.claim, frames)
+            return self.registry.append(self.turn.claim, frames, keeping)
         except AlreadyExistsError as error:
             # An earlier try was stored and its answer lost: nobody else writes these numbers.
-            if error.path != batch_path(self.turn.claim.session.key, frames[0].id):
+            if not frames or error.path != batch_path(self.turn.claim.session.key, frames[0].id):
                 raise
             return False
 
-    def _flush_due(self, now: float) -> None:
-        due = self._writer.due(now)
-        if due is not None and due <= 0:
-            self._writer.store()
-
     def _renew(self) -> None:
-        self._store_transcript()
         try:
-            asked = self._patiently(
-                lambda: self.registry.renew(self.turn.claim, self._usage(), self._kept)
+            asked = patiently(
+                lambda: self.registry.renew(self.turn.claim, self._usage(), self._keeper.named)
             )
         except LapsedError as error:
             self.stop(error)
@@ -276,138 +340,7 @@ class Driver:
         if cancel_requested:
             self._feed.cancel()
 
-    def _patiently(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - what `work` returns
-        """Try again while the store cannot answer and our lease may still hold."""
-        deadline = time.monotonic() + STORE_PATIENCE_SECONDS
-        while True:
-            try:
-                return work()
-            except StoreUnavailableError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(STORE_PAUSE_SECONDS)
-
-    def _keep_changes(self, event: ChangesEvent) -> None:
-        """The newest change set, whole under a version of its own before the record names it."""
-        claim = self.turn.claim
-        collection = f"{claim.session.path}/changes"
-        version = f"{claim.session.turn:06d}-{self._writer.last_id:019d}"
-        value = event.changes.model_dump(mode="json", by_alias=True, exclude_none=True)
-        value.setdefault("base", None)
-        self._patiently(
-            lambda: blobs.append(self.store, collection, version, value, expire_at=claim.expire_at)
-        )
-        self._kept = replace(self._kept, changes_version=version)
-
-    def _store_transcript(self) -> None:
-        if not self._pending_transcript:
-            return
-        claim = self.turn.claim
-        self._transcript_number += 1
-        prefix = f"{claim.session.turn:06d}-{self._transcript_number:08d}"
-        parts, self._pending_transcript = self._pending_transcript, []
-        collection = f"{claim.session.path}/transcript"
-        self._patiently(
-            lambda: blobs.append(self.store, collection, prefix, parts, expire_at=claim.expire_at)
-        )
-
     # --- small things ------------------------------------------------------------------------
 
     def _usage(self) -> Usage:
         return Usage.from_json(self._translator.usage)
-
-    def _join_due(self) -> bool:
-        due = self._joiner.due(time.monotonic())
-        return due is not None and due <= 0
-
-    def _wait(self, now: float, until: float) -> float:
-        waits = [until - now]
-        waits += [due for due in (self._writer.due(now), self._joiner.due(now)) if due is not None]
-        return max(0.001, min(waits))
-
-
-class _Pump:
-    """A thread that opens the runner's stream and reads it, until either side has had enough.
-
-    Opening can take as long as an instance takes to start: the lease is renewed meanwhile, and
-    whoever cancels is heard.
-    """
-
-    def __init__(
-        self,
-        *,
-        name: str,
-        open_stream: Callable[[], RunStream],
-        received: "queue.Queue[Received]",
-    ) -> None:
-        self._open_stream = open_stream
-        self._received = received
-        self._over = threading.Event()
-        self._lock = threading.Lock()
-        self._stream: RunStream | None = None
-        # In the turn's trace: it is this thread that asks the runner.
-        self._thread = threading.Thread(
-            target=copy_context().run, args=(self._run,), name=name, daemon=True
-        )
-        self._thread.start()
-
-    def close(self) -> None:
-        """End the run; one that is still being opened ends as soon as it is."""
-        self._over.set()
-        with self._lock:
-            stream = self._stream
-        if stream is not None:
-            stream.close()
-            self._thread.join(JOIN_SECONDS)
-
-    def _run(self) -> None:
-        try:
-            stream = self._opened()
-            with self._lock:
-                self._stream = stream
-            # From here on one of the two sees the other: `close` the stream, or we that it is over.
-            with stream:
-                self._put(_Opened(stream.session_id))
-                for event in stream:
-                    self._put(event)
-                    if self._over.is_set():
-                        return
-        except ClaudeRunError as error:
-            self._put(error)
-        except Exception:
-            if not self._over.is_set():
-                log.exception("reading the runner's stream failed")
-            self._put(UpstreamError("The runner's stream broke.", code=Code.INTERRUPTED))
-
-    def _opened(self) -> RunStream:
-        """The stream; asked for again while the turn before, just cancelled, is cleaned up there.
-
-        CONFLICT means that nothing has begun.
-        """
-        deadline = time.monotonic() + CONFLICT_SECONDS
-        while True:
-            try:
-                return self._open_stream()
-            except ClaudeRunError as error:
-                late = time.monotonic() > deadline or self._over.is_set()
-                if error.code is not Code.CONFLICT or late:
-                    raise
-            self._over.wait(CONFLICT_PAUSE_SECONDS)
-
-    def _put(self, item: "Received") -> None:
-        while not self._over.is_set():
-            try:
-                self._received.put(item, timeout=0.2)
-            except queue.Full:
-                continue
-            return
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """The runner has answered; its name for the conversation."""
-
-    session_id: str | None
-
-
-Received = RunEvent | ClaudeRunError | _Opened

@@ -20,7 +20,8 @@ class Joiner:
     """Of one turn. `now` is a monotonic time in seconds."""
 
     def __init__(self) -> None:
-        self._first = True
+        # When the first text came; None before it.
+        self.first_at: float | None = None
         self._turn = 0
         self._pieces: list[str] = []
         self._bytes = 0
@@ -33,8 +34,8 @@ class Joiner:
             if event.name != "claude_delta":
                 going += self.flush()
                 going.append(event)
-            elif self._first:
-                self._first = False
+            elif self.first_at is None:
+                self.first_at = now
                 going.append(event)
             else:
                 going += self._join(event, now)
@@ -45,6 +46,10 @@ class Joiner:
         if not self._pieces:
             return None
         return max(0.0, self._since + JOIN_SECONDS - now)
+
+    def flush_due(self, now: float) -> list[SessionEvent]:
+        """What waits, if it is time."""
+        return self.flush() if self.due(now) == 0.0 else []
 
     def flush(self) -> list[SessionEvent]:
         """What waits, as one event."""
@@ -62,7 +67,7 @@ class Joiner:
             self._bytes = size("".join(self._pieces)) - _QUOTES
             more = size(text) - _QUOTES
         over = self._bytes + more + _QUOTES > MAX_VALUE_BYTES
-        gone = self.flush() if over or self.due(now) == 0 else []
+        gone = self.flush() if over else []
         if not self._pieces:
             self._since, self._turn = now, event.data["turn"]
         self._pieces.append(text)

@@ -7,6 +7,7 @@ has missed here it reads from the store; so nobody waits for it.
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from gateway.sessions.log import MAX_BATCH_EVENTS, Frame
 
@@ -61,7 +62,13 @@ class Feed:
                 self._changed.wait(seconds)
                 if number < self._lost:
                     return None
-            return [frame for frame in self._frames if frame.id > number]
+            return self._above(number)
+
+    def _above(self, number: int) -> list[Frame]:
+        # From the end: a reader that keeps up wants one of a thousand.
+        found = list(takewhile(lambda frame: frame.id > number, reversed(self._frames)))
+        found.reverse()
+        return found
 
     def _has(self, number: int) -> bool:
         return bool(self._frames) and self._frames[-1].id > number

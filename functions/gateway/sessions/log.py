@@ -105,7 +105,19 @@ class Queries(Protocol):
 
 def last_id(queries: Queries, key: str) -> int:
     """The highest number stored, 0 for an empty log."""
-    found = queries.query(
-        Query(collection=f"{path_of(key)}/events", order="last", descending=True, limit=1)
-    )
-    return int(found[0].data["last"]) if found else 0
+    found = _newest(queries, key)
+    return int(found.data["last"]) if found else 0
+
+
+def last_frame(queries: Queries, key: str) -> bytes | None:
+    """The newest frame stored; None for an empty log."""
+    found = _newest(queries, key)
+    if found is None:
+        return None
+    *_, newest = frames_of(found.data["frames"])
+    return newest
+
+
+def _newest(queries: Queries, key: str) -> Document | None:
+    query = Query(collection=f"{path_of(key)}/events", order="last", descending=True, limit=1)
+    return next(iter(queries.query(query)), None)

@@ -16,8 +16,12 @@ from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError
 from gateway.store import Collection, Index
 
 RETENTION = timedelta(days=30)
+# The owner of issues' sessions: no caller's `sub` is a word.
+ISSUES = "github"
 # Renewed three times within; a crashed session is found at most this late.
 LEASE = timedelta(seconds=30)
+# How long a turn may wait for a worker to drive it.
+MAX_QUEUED = timedelta(days=3)
 # Whoever finalises for a dead driver goes on behind whatever that one may have sent unstored.
 ID_GAP = 4096
 
@@ -48,6 +52,13 @@ _NEXT = {
     Status.ERROR: {Status.PROCESSING},
     Status.CANCELLED: {Status.PROCESSING},
 }
+
+
+class Kind(StrEnum):
+    """What began it: a caller, or an issue."""
+
+    INTERACTIVE = "interactive"
+    ISSUE = "issue"
 
 
 class StaleLeaseError(StoppedError):
@@ -99,7 +110,10 @@ class Continuation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """The record. Times are UTC; `usage` is of the turns that are over."""
+    """The record. Times are UTC; `usage` is of the turns that are over.
+
+    `queued`: its newest turn waits for a worker to drive it.
+    """
 
     key: str
     owner: str
@@ -119,6 +133,8 @@ class Session:
     changes_version: str | None = None
     error_message: str | None = None
     usage: Usage = field(default_factory=Usage)
+    kind: Kind = Kind.INTERACTIVE
+    queued: bool = False
 
     @property
     def path(self) -> str:
@@ -172,6 +188,22 @@ class Session:
             error_message=None,
         )
 
+    def in_queue(self, now: datetime) -> "Session":
+        """With its new turn left to a worker, for as long as one may take to come."""
+        return replace(self, queued=True, lease_until=now + MAX_QUEUED)
+
+    def taken_up(self, now: datetime) -> "Session":
+        """With its new turn's driver; `StaleLeaseError` where it waits for none any more."""
+        if self.over or not self.queued:
+            raise StaleLeaseError("The turn waits for no worker.", code=Code.INTERRUPTED)
+        return replace(
+            self,
+            queued=False,
+            fence=self.fence + 1,
+            lease_until=now + LEASE,
+            last_activity_at=now,
+        )
+
     def ended(
         self, error: ClaudeRunError | None, *, usage: Usage, last_event_id: int, now: datetime
     ) -> "Session":
@@ -189,6 +221,7 @@ class Session:
             last_event_id=last_event_id,
             error_message=error.message if error else None,
             usage=self.usage + usage,
+            queued=False,
             # Nobody holds it now: a late write of its holder names an old number.
             fence=self.fence + 1,
         )
@@ -213,6 +246,8 @@ class Session:
             "changesVersion": self.changes_version,
             "errorMessage": self.error_message,
             "usage": self.usage.to_json(),
+            "kind": self.kind.value,
+            "queued": self.queued,
             "expireAt": self.created_at + RETENTION,
         }
 
@@ -238,6 +273,9 @@ class Session:
             changes_version=data["changesVersion"],
             error_message=data["errorMessage"],
             usage=Usage.from_json(data["usage"]),
+            # Sessions of the first releases have neither.
+            kind=Kind(data.get("kind", Kind.INTERACTIVE)),
+            queued=data.get("queued", False),
         )
 
     def public(self) -> dict[str, Any]:

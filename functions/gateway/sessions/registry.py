@@ -8,7 +8,8 @@ from typing import Any
 from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError
 from gateway.quota import Quota, Reservation, Wanted
 from gateway.sessions import log
-from gateway.sessions.events import SessionEvent, encode, error
+from gateway.sessions.events import SessionEvent, connected, encode, error, status
+from gateway.sessions.keeper import NOTHING, Keeping
 from gateway.sessions.log import Frame
 from gateway.sessions.record import (
     ID_GAP,
@@ -21,11 +22,12 @@ from gateway.sessions.record import (
     not_found,
     path_of,
 )
-from gateway.store import Document, Put, Query, Store, Transaction
+from gateway.store import Cursor, Document, Put, Query, Store, Transaction
 
 PAGE_LIMIT = 100
 # Of one sweep; the next one takes the rest.
 ORPHANS_PER_SWEEP = 50
+CANCELLED = "The session was cancelled."
 INTERRUPTED = "The session's driver went away. Send a message to go on from what is stored."
 
 
@@ -65,26 +67,77 @@ class Registry:
 
     def start(self, session: Session, wanted: Wanted) -> Claim:
         """Begin a session's first turn. `CallerError` CONFLICT, QUOTA_EXCEEDED; then no trace."""
+        return self._store.transact(lambda tx: self.start_in(tx, session, wanted))
 
-        def work(tx: Transaction) -> Claim:
-            if tx.get(session.path) is not None:
-                raise CallerError("A session with this id exists.", code=Code.CONFLICT)
-            return self._claim(tx, session, wanted, last_event_id=0)
+    def start_in(self, tx: Transaction, session: Session, wanted: Wanted) -> Claim:
+        """As `start`, in a transaction that has not written yet."""
+        _check_new(tx, session)
+        return self._claim(tx, session, wanted, last_event_id=0)
 
-        return self._store.transact(work)
+    def next_turn(
+        self, key: str, options: Mapping[str, Any], wanted: Wanted, *, seen: int | None = None
+    ) -> Claim:
+        """Begin the next turn. `CallerError` CONFLICT while one is processing.
 
-    def next_turn(self, key: str, options: Mapping[str, Any], wanted: Wanted) -> Claim:
-        """Begin the next turn. `CallerError` CONFLICT while one is processing."""
+        `seen` is the turn behind which the caller has read what was kept: CONFLICT if there has
+        been another one since, whose words and changes it would forget.
+        """
         self.find(key)  # an orphan is finalised first, and can then be continued
+        return self._store.transact(
+            lambda tx: self.next_turn_in(tx, key, options, wanted, seen=seen)
+        )
 
-        def work(tx: Transaction) -> Claim:
-            session = _session(tx.get(path_of(key)), key)
-            last = log.last_id(tx, key)
-            claimed = session.next_turn(options, self._clock())
-            last = max(last, session.last_event_id)
-            return self._claim(tx, claimed, wanted, last_event_id=last)
+    def next_turn_in(
+        self,
+        tx: Transaction,
+        key: str,
+        options: Mapping[str, Any],
+        wanted: Wanted,
+        *,
+        seen: int | None = None,
+    ) -> Claim:
+        """As `next_turn`, in a transaction that has not written yet, of a session found before."""
+        session = _session(tx.get(path_of(key)), key)
+        last = max(log.last_id(tx, key), session.last_event_id)
+        claimed = session.next_turn(options, self._clock())
+        if seen is not None and session.turn != seen:
+            raise CallerError(
+                "Another message came first. Send this one again.", code=Code.CONFLICT
+            )
+        return self._claim(tx, claimed, wanted, last_event_id=last)
 
-        return self._store.transact(work)
+    # --- leaving a turn to a worker ----------------------------------------------------------
+
+    def queue_in(self, tx: Transaction, session: Session) -> Session:
+        """Begin a session whose first turn a worker will drive; as `start_in`, without quota."""
+        _check_new(tx, session)
+        return self._queued(tx, session, [connected(session.session_id)], after=0)
+
+    def queue_turn_in(self, tx: Transaction, key: str, options: Mapping[str, Any]) -> Session:
+        """The same for the next turn; as `next_turn_in`, without quota."""
+        session = _session(tx.get(path_of(key)), key)
+        last = max(log.last_id(tx, key), session.last_event_id)
+        return self._queued(tx, session.next_turn(options, self._clock()), [], after=last)
+
+    def _queued(
+        self, tx: Transaction, session: Session, added: list[SessionEvent], *, after: int
+    ) -> Session:
+        now = self._clock()
+        queued = session.in_queue(now)
+        added = [*added, status("Waiting for a worker.")]
+        frames = [
+            Frame(id=number, data=encode(event, id=number, timestamp=now))
+            for number, event in enumerate(added, start=after + 1)
+        ]
+        tx.write(log.batch(queued.key, frames, expire_at=queued.created_at + RETENTION))
+        tx.write(Put(queued.path, queued.to_data()))
+        return queued
+
+    def take_up_in(self, tx: Transaction, key: str, wanted: Wanted) -> Claim:
+        """Begin to drive a turn that waits. `StaleLeaseError`: it waits no more."""
+        session = _session(tx.get(path_of(key)), key)
+        last = log.last_id(tx, key)
+        return self._claim(tx, session.taken_up(self._clock()), wanted, last_event_id=last)
 
     def _claim(
         self, tx: Transaction, session: Session, wanted: Wanted, *, last_event_id: int
@@ -98,8 +151,8 @@ class Registry:
 
     # --- while it is driven ------------------------------------------------------------------
 
-    def append(self, claim: Claim, frames: Sequence[Frame]) -> bool:
-        """Store events under the lease. Returns whether somebody asked to cancel.
+    def append(self, claim: Claim, frames: Sequence[Frame], keeping: Keeping = NOTHING) -> bool:
+        """Store events, and what is kept, under the lease. Returns whether somebody has cancelled.
 
         `StaleLeaseError` when the session has another holder: nothing is written then.
         """
@@ -108,6 +161,9 @@ class Registry:
             session = self._held(tx, claim)
             if frames:
                 tx.write(log.batch(session.key, list(frames), expire_at=claim.expire_at))
+            tx.write(*keeping.writes)
+            if (named := session.keeping(keeping.named)) != session:
+                tx.write(Put(named.path, named.to_data()))
             return session.cancel_requested
 
         return self._store.transact(work)
@@ -160,23 +216,37 @@ class Registry:
 
     def finalise(self, key: str) -> Session:
         """End a session whose lease has run out, once, in one transaction."""
+        return self._end_for_driver(key, lambda session: session.orphaned(self._clock()))
 
+    def abandon(self, key: str, *, turn: int) -> Session:
+        """End a turn whose driver has lost the work that it drives it for, lease or not.
+
+        A driver that still lives finds that it has another holder, and ends the run.
+        """
+        return self._end_for_driver(key, lambda one: not one.over and one.turn == turn)
+
+    def _end_for_driver(self, key: str, due: Callable[[Session], bool]) -> Session:
         def work(tx: Transaction) -> Session:
             session = _session(tx.get(path_of(key)), key)
-            now = self._clock()
-            if not session.orphaned(now):
+            if not due(session):
                 return session
-            number = log.last_id(tx, key) + ID_GAP
-            usage = self._quota.settle_crashed(tx, run_id(session), now=now)
             failure = StoppedError(INTERRUPTED, code=Code.INTERRUPTED)
-            event: SessionEvent = error(INTERRUPTED, Code.INTERRUPTED)
-            frame = Frame(id=number, data=encode(event, id=number, timestamp=now))
-            ended = session.ended(failure, usage=usage, last_event_id=number, now=now)
-            tx.write(log.batch(key, [frame], expire_at=session.created_at + RETENTION))
-            tx.write(Put(ended.path, ended.to_data()))
-            return ended
+            return self._ended(tx, session, failure, after=log.last_id(tx, key) + ID_GAP)
 
         return self._store.transact(work)
+
+    def _ended(
+        self, tx: Transaction, session: Session, failure: ClaudeRunError, *, after: int
+    ) -> Session:
+        """With its turn ended by somebody who does not drive it."""
+        now = self._clock()
+        usage = self._quota.settle_crashed(tx, run_id(session), now=now)
+        event: SessionEvent = error(failure.message, failure.code)
+        frame = Frame(id=after, data=encode(event, id=after, timestamp=now))
+        ended = session.ended(failure, usage=usage, last_event_id=after, now=now)
+        tx.write(log.batch(session.key, [frame], expire_at=session.created_at + RETENTION))
+        tx.write(Put(ended.path, ended.to_data()))
+        return ended
 
     def cancel(self, key: str) -> Session:
         """Ask the session's driver to stop; a session that is over stays as it is."""
@@ -186,21 +256,24 @@ class Registry:
             session = _session(tx.get(path_of(key)), key)
             if session.over or session.cancel_requested:
                 return session
+            if session.queued:  # there is no driver to ask
+                failure = StoppedError(CANCELLED, code=Code.CANCELLED)
+                return self._ended(tx, session, failure, after=log.last_id(tx, key) + 1)
             asked = replace(session, cancel_requested=True)
             tx.write(Put(asked.path, asked.to_data()))
             return asked
 
         return self._store.transact(work)
 
-    def list(self, owner: str, *, limit: int, before: datetime | None = None) -> Sequence[Session]:
-        """An owner's sessions, newest first, those made before `before`."""
+    def list(self, owner: str, *, limit: int, after: Cursor | None = None) -> Sequence[Session]:
+        """An owner's sessions, newest first, those behind a place."""
         found = self._store.query(
             Query(
                 collection="sessions",
                 equal={"owner": owner},
                 order="createdAt",
                 descending=True,
-                below=before,
+                after=after,
                 limit=min(limit, PAGE_LIMIT),
             )
         )
@@ -225,6 +298,11 @@ class Registry:
 def run_id(session: Session) -> str:
     """The name of a session's newest turn in the quota."""
     return f"{session.key}.{session.turn}"
+
+
+def _check_new(tx: Transaction, session: Session) -> None:
+    if tx.get(session.path) is not None:
+        raise CallerError("A session with this id exists.", code=Code.CONFLICT)
 
 
 def _session(document: Document | None, key: str) -> Session:

@@ -8,9 +8,13 @@ from claude_run.events import ChangesEvent, ErrorEvent, MessageEvent, RunEvent, 
 from claude_run.wire import Changes
 from gateway.sessions import events
 from gateway.sessions.account import Account
+from gateway.sessions.bounds import MAX_SHORT
 from gateway.sessions.events import SessionEvent
 from gateway.sessions.files import FileList
+from gateway.sessions.skim import Said
 
+# Names of tools are our own agent's; a model can make up any.
+MAX_DENIED = 50
 # Part of an answer was sent and then taken back: the connection to the model broke.
 TEXT_ABANDONED = "TEXT_ABANDONED"
 
@@ -70,9 +74,26 @@ class Translator:
         text = self.result.get("result") if self.result is not None else None
         return text if isinstance(text, str) else ""
 
-    def feed(self, event: RunEvent) -> list[SessionEvent]:
+    @property
+    def agent_turns(self) -> int | None:
+        """How many turns of its own the agent took, if it says so."""
+        turns = self.result.get("num_turns") if self.result is not None else None
+        return turns if isinstance(turns, int) else None
+
+    @property
+    def denied(self) -> tuple[str, ...]:
+        """The tools that it wanted to use and was not allowed to, each once."""
+        denials = self.result.get("permission_denials") if self.result is not None else None
+        if not isinstance(denials, list):
+            return ()
+        names = [_text(one, "tool_name") for one in denials if isinstance(one, dict)]
+        return tuple(dict.fromkeys(name[:MAX_SHORT] for name in names if name))[:MAX_DENIED]
+
+    def feed(self, event: RunEvent | Said) -> list[SessionEvent]:
         """What a session tells of this; often nothing."""
         match event:
+            case Said(text=text, block=block):
+                return self._say(text, block)
             case MessageEvent(data=data):
                 return self._message(data)
             case WarningEvent(code=code, message=message):
@@ -84,8 +105,6 @@ class Translator:
         return []
 
     def _message(self, data: Mapping[str, Any]) -> list[SessionEvent]:
-        if (text := _piece(data)) is not None:
-            return [] if data.get("parent_tool_use_id") else self._say(text, data["event"])
         match data:
             case {"type": "stream_event", "event": dict(event)}:
                 return [] if data.get("parent_tool_use_id") else self._stream(event, data)
@@ -93,23 +112,26 @@ class Translator:
                 return [*self._assistant(data, content), *self._usage()]
             case {"type": "user", "message": {"content": list(content)}}:
                 return list(self._results(content))
-            case {"type": "system"}:
-                return self._system(data)
             case {"type": "result"}:
                 self.result = data
                 self._account.result(data)
                 return self._usage()
-        return []
+        return self._system(data) if data.get("type") == "system" else []
 
     # --- what Claude says --------------------------------------------------------------------
 
-    def _say(self, text: str, event: Mapping[str, Any]) -> list[SessionEvent]:
+    def _say(self, text: str, block: object) -> list[SessionEvent]:
         if text:
-            self._streamed, self._streamed_block = self._answer, event.get("index")
+            self._streamed, self._streamed_block = self._answer, block
         return events.claude_delta(self._turn, text)
 
     def _stream(self, event: Mapping[str, Any], line: Mapping[str, Any]) -> list[SessionEvent]:
         match event:
+            case {
+                "type": "content_block_delta",
+                "delta": {"type": "text_delta", "text": str(text)},
+            }:
+                return self._say(text, event.get("index"))
             case {"type": "message_start", "message": {"id": str(name)}}:
                 self._answer, self._model = name, _text(event["message"], "model")
                 return self._count(event["message"])
@@ -192,21 +214,6 @@ class Translator:
         noun = "file" if len(changed) == 1 else "files"
         message = f"{len(changed):,} {noun} changed"
         return [events.file_change(message, workspace_dir=self._workspace, files=changed)]
-
-
-def _piece(line: Mapping[str, Any]) -> str | None:
-    """The text of a line that is a piece of an answer.
-
-    Nearly all of a stream's lines are these, and a pattern would take five times as long.
-    """
-    event = line.get("event")
-    if line.get("type") != "stream_event" or not isinstance(event, dict):
-        return None
-    delta = event.get("delta")
-    if event.get("type") != "content_block_delta" or not isinstance(delta, dict):
-        return None
-    text = delta.get("text")
-    return text if delta.get("type") == "text_delta" and isinstance(text, str) else None
 
 
 def _text(value: Mapping[str, Any], key: str) -> str:

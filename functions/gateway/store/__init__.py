@@ -17,7 +17,7 @@ from gateway.store.errors import (
 from gateway.store.interface import Store, ping
 from gateway.store.opening import open_store
 from gateway.store.query import ID, Cursor, Query
-from gateway.store.schema import Collection, Index, Schema, firestore_index_file
+from gateway.store.schema import Collection, Index, Schema, firestore_lines
 from gateway.store.transaction import Transaction
 from gateway.store.writes import Create, Delete, Increment, Put, Update, Write
 
@@ -43,7 +43,7 @@ __all__ = [
     "Transaction",
     "Update",
     "Write",
-    "firestore_index_file",
+    "firestore_lines",
     "open_store",
     "ping",
 ]

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from gateway.store.errors import StoreUsageError
@@ -28,6 +29,8 @@ _SEGMENT = re.compile(r"(?!\.{1,2}\Z)(?!__.*__\Z)[A-Za-z0-9_.~:@=+%-]{1,200}")
 # Names that need no quoting in a Firestore field path, nor in a JSON path of SQLite's.
 _FIELD = re.compile(r"(?!__.*__\Z)[A-Za-z_][A-Za-z0-9_]{0,99}")
 _INT64 = range(-(2**63), 2**63)
+# A path is looked at several times on its way through a write, and names come again and again.
+_REMEMBERED = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,7 @@ class Document:
         return self.path.rpartition("/")[2]
 
 
+@lru_cache(_REMEMBERED)
 def split(path: str) -> tuple[str, str]:
     """The collection and the id of a document's path; `StoreUsageError` if it is none."""
     _check_segments(path, even=True)
@@ -68,6 +72,7 @@ def _check_segments(path: str, *, even: bool) -> None:
         raise StoreUsageError(f"This is not the path of a {kind}.", details={"path": path[:200]})
 
 
+@lru_cache(_REMEMBERED)
 def check_field(name: str) -> None:
     """Raise `StoreUsageError` unless the name is one that a document's top level can have."""
     if not _FIELD.fullmatch(name):
@@ -80,11 +85,14 @@ def own_copy(path: str, data: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
     `StoreUsageError` if it is unfit. Allowed: None, bool, int of 64 bits, finite float, str, bytes,
     aware datetime (kept in UTC), list (not directly in a list) and dict with str keys.
     """
-    for name in data:
-        check_field(name)
     copier = _Copier(path)
-    copied = {name: copier.copy(value, depth=1) for name, value in data.items()}
-    size = copier.size + sum(len(name) + 1 for name in data) + len(path)
+    copied: dict[str, Any] = {}
+    size = len(path)
+    for name, value in data.items():
+        check_field(name)
+        copied[name] = copier.copy(value, 1)
+        size += len(name) + 1
+    size += copier.size
     if size > MAX_DOCUMENT_BYTES:
         rule = f"more than {MAX_DOCUMENT_BYTES} bytes"
         raise StoreUsageError("The document is too large.", details={"path": path, "rule": rule})
@@ -98,7 +106,10 @@ class _Copier:
         self._path = path
         self.size = 0
 
-    def copy(self, value: object, *, depth: int) -> Any:  # noqa: ANN401 - a value of any type
+    def copy(self, value: object, depth: int) -> Any:  # noqa: ANN401 - a value of any type
+        if type(value) is str:  # most of them are, and each is looked at with each write
+            self.size += self._length(value) + 1
+            return value
         match value:
             case None | bool():
                 self.size += 1
@@ -106,7 +117,7 @@ class _Copier:
             case dict() | list():
                 return self._container(value, depth)
             case str():
-                self.size += len(self._utf8(value)) + 1
+                self.size += self._length(value) + 1
                 return str(value)
             case bytes():
                 self.size += len(value)
@@ -140,23 +151,26 @@ class _Copier:
         if depth > MAX_DEPTH:
             raise self._refusal(f"it is nested deeper than {MAX_DEPTH} levels")
         if isinstance(value, dict):
-            return {self._key(key): self.copy(item, depth=depth + 1) for key, item in value.items()}
+            return {self._key(key): self.copy(item, depth + 1) for key, item in value.items()}
         if any(isinstance(item, list) for item in value):
             raise self._refusal("a list stands directly in a list")
-        return [self.copy(item, depth=depth + 1) for item in value]
+        return [self.copy(item, depth + 1) for item in value]
 
     def _key(self, key: object) -> str:
         if not isinstance(key, str):
             raise self._refusal("a key is not a string")
-        length = len(self._utf8(key))
+        length = self._length(key)
         if not 0 < length <= MAX_KEY_BYTES or (key.startswith("__") and key.endswith("__")):
             raise self._refusal("a key is empty, too long, or begins and ends with two underscores")
         self.size += length + 1
         return str(key)
 
-    def _utf8(self, text: str) -> bytes:
+    def _length(self, text: str) -> int:
+        """In bytes of UTF-8."""
+        if text.isascii():
+            return len(text)
         try:
-            return text.encode()
+            return len(text.encode())
         except UnicodeEncodeError:
             raise self._refusal("a string cannot be written as UTF-8") from None
 

@@ -4,7 +4,9 @@ Firestore's own order (null, booleans, numbers, times, strings), so that SQLite,
 this text, answers every query as Firestore does.
 """
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from gateway.store.errors import StoreUsageError
 
@@ -25,20 +27,32 @@ def microseconds(moment: datetime) -> int:
 
 def order_text(value: object) -> str | None:
     """The value's place in an index; None for what cannot stand in one."""
-    match value:
-        case None:
-            return _NULL
-        case bool():
-            return f"{_BOOL}{value:d}"
-        case int():
-            return f"{_INT}{value + 2**63:020d}"
-        case datetime():
-            return f"{_TIME}{microseconds(value):018d}"
-        case str():
-            # SQLite's own functions end a text at NUL.
-            is_fit = "\0" not in value and len(value.encode()) <= MAX_INDEXED_BYTES
-            return f"{_STR}{value}" if is_fit else None
+    # By the exact type first, as stored data has it: all fields of all documents come by here.
+    place = _PLACES.get(type(value))
+    if place is None:
+        place = next((place for kind, place in _PLACES.items() if isinstance(value, kind)), _none)
+    return place(value)
+
+
+def _text(value: str) -> str | None:
+    # The longest are not encoded to find that out; SQLite's own functions end a text at NUL.
+    is_long = len(value) > MAX_INDEXED_BYTES or len(value.encode()) > MAX_INDEXED_BYTES
+    return None if is_long or "\0" in value else f"{_STR}{value}"
+
+
+def _none(_value: object) -> None:
     return None
+
+
+_PLACES: Mapping[type, Callable[[Any], str | None]] = {
+    type(None): lambda _value: _NULL,
+    bool: lambda value: f"{_BOOL}{value:d}",  # before the integers, of which it is one
+    int: lambda value: f"{_INT}{value + 2**63:020d}",
+    datetime: lambda value: f"{_TIME}{microseconds(value):018d}",
+    str: _text,
+    dict: _none,
+    list: _none,
+}
 
 
 def indexed(field: str, value: object) -> str:

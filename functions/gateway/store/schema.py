@@ -128,45 +128,29 @@ class Schema:
             indexed(name, data[name])
 
 
-def firestore_index_file(schema: Schema) -> dict[str, Any]:
-    """The content of `firestore.indexes.json`: composite indexes, exemptions, TTL policies.
+def firestore_lines(schema: Schema) -> list[str]:
+    """What a database of Firestore has to be told of them, one fact a line: `infra/firestore.txt`.
 
-    https://firebase.google.com/docs/reference/firestore/indexes
+    `index COLLECTION FIELD:ORDER…`, `unindexed COLLECTION FIELD`, `ttl COLLECTION FIELD`.
     """
-    return {
-        "indexes": [
-            _composite(collection.name, index)
-            for collection in schema.collections
-            for index in collection.indexes
-            # Firestore makes those of one field by itself, and refuses to be told.
-            if len(index.fields) > 1
-        ],
-        "fieldOverrides": [
-            override for collection in schema.collections for override in _overrides(collection)
-        ],
-    }
+    return [line for collection in schema.collections for line in _lines(collection)]
 
 
-def _composite(name: str, index: Index) -> dict[str, Any]:
-    fields = [{"fieldPath": field, "order": "ASCENDING"} for field in index.fields]
-    if index.descending:
-        fields[-1]["order"] = "DESCENDING"
-    return {"collectionGroup": name, "queryScope": "COLLECTION", "fields": fields}
-
-
-def _overrides(collection: Collection) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = [
-        {"collectionGroup": collection.name, "fieldPath": field, "indexes": []}
-        for field in collection.unindexed
+def _lines(collection: Collection) -> list[str]:
+    name = collection.name
+    composite = [
+        f"index {name} {_ordered(index)}"
+        for index in collection.indexes
+        # Firestore makes those of one field by itself, and refuses to be told.
+        if len(index.fields) > 1
     ]
-    if collection.expires:
-        # Nobody asks by it, and an index over times that only rise is a hot spot.
-        found.append(
-            {
-                "collectionGroup": collection.name,
-                "fieldPath": EXPIRE_AT,
-                "ttl": True,
-                "indexes": [],
-            }
-        )
-    return found
+    ends = [EXPIRE_AT] if collection.expires else []
+    # Nobody asks by it, and an index over times that only rise is a hot spot.
+    exempt = [f"unindexed {name} {field}" for field in (*collection.unindexed, *ends)]
+    return [*composite, *exempt, *(f"ttl {name} {field}" for field in ends)]
+
+
+def _ordered(index: Index) -> str:
+    *equal, last = index.fields
+    order = "descending" if index.descending else "ascending"
+    return " ".join([*(f"{field}:ascending" for field in equal), f"{last}:{order}"])

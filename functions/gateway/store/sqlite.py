@@ -1,6 +1,7 @@
 """The store of a laptop: one SQLite file."""
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -57,6 +58,7 @@ class SqliteStore:
         self._clock = clock
         self._pool = Pool(self._connect)
         self._is_prepared = False
+        self._preparing = threading.Lock()
         self._swept = float("-inf")
 
     def __repr__(self) -> str:
@@ -78,16 +80,18 @@ class SqliteStore:
         """All of this or nothing."""
         batch = Batch(self._schema)
         batch.add(writes)
-        with self._pool.writing(WRITE_SECONDS) as connection:
-            self._apply(connection, batch.writes)
+        self._pool.write(lambda connection: self._apply(connection, batch.writes), WRITE_SECONDS)
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
         """What `work` returns, once its writes are stored. Here it is called once."""
-        with self._pool.writing(TRANSACT_SECONDS) as connection:
+
+        def done(connection: sqlite3.Connection) -> T:
             transaction = Transaction(self._schema, _Reader(connection, self._schema, self._now()))
             result = work(transaction)
             self._apply(connection, transaction.writes)
-        return result
+            return result
+
+        return self._pool.write(done, TRANSACT_SECONDS)
 
     def close(self) -> None:
         """Close every connection that is not in use."""
@@ -105,8 +109,19 @@ class SqliteStore:
             self._swept = time.monotonic()
 
     def _connect(self, seconds: float) -> sqlite3.Connection:
-        if not self._is_prepared:
-            sqlite_file.create_private(self._path)
+        if self._is_prepared:
+            return self._opened(seconds)
+        # The others wait for the first one: none may be open while the file is created.
+        if not self._preparing.acquire(timeout=max(0.0, seconds)):
+            raise StoreUnavailableError("another thread opens the file")
+        try:
+            if not self._is_prepared:
+                sqlite_file.create_private(self._path)
+            return self._opened(seconds)
+        finally:
+            self._preparing.release()
+
+    def _opened(self, seconds: float) -> sqlite3.Connection:
         # Two processes that turn a new file to WAL at once: SQLite tells one of them that it is
         # busy at once, whatever the time-out.
         last: sqlite3.Error = sqlite3.OperationalError("no time left")

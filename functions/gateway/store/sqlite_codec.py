@@ -6,7 +6,7 @@ document's own that begin with `$` get a second one in front.
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,16 @@ _BYTES = "$bytes"
 
 def encode(data: Mapping[str, Any]) -> str:
     """The text of a document's data."""
-    return json.dumps(_plain(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    tags = 0
+
+    def tagged(value: object) -> object:
+        nonlocal tags
+        tags += 1
+        return _plain(value)
+
+    text = _json(data, default=tagged)
+    # No name and no text of the document's own begins with `$`: nearly always, and twice as fast.
+    return text if text.count('"$') == tags else _json(_plain(data))
 
 
 def decode(text: str) -> dict[str, Any]:
@@ -33,8 +42,19 @@ def places(data: Mapping[str, Any]) -> str:
     All fields that can stand in one, whatever indexes are declared: SQLite itself keeps them, so
     that a process that knows nothing of a newer one's index cannot leave a document out of it.
     """
-    texts = {name: order_text(value) for name, value in data.items()}
-    return json.dumps({name: text for name, text in texts.items() if text}, ensure_ascii=False)
+    texts = ((name, order_text(value)) for name, value in data.items())
+    return _json({name: text for name, text in texts if text})
+
+
+def _json(value: object, *, default: Callable[[object], object] | None = None) -> str:
+    return json.dumps(
+        value,
+        ensure_ascii=False,
+        separators=(",", ":"),
+        allow_nan=False,
+        check_circular=False,  # of values that were copied one by one
+        default=default,
+    )
 
 
 def _plain(value: object) -> object:

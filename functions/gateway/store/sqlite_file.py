@@ -1,8 +1,10 @@
 """The SQLite file: who may read it, and its schema, brought forward."""
 
+import errno
 import os
 import sqlite3
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from claude_run.errors import ConfigurationError
@@ -37,23 +39,36 @@ _PRAGMAS = (
 
 
 def create_private(path: Path) -> None:
-    """Make sure that the file is there and for its owner only, or raise `ConfigurationError`."""
+    """Make sure that the file is there and for its owner only, or raise `ConfigurationError`.
+
+    Not beside a connection of this process: see `_create`.
+    """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite would create it with the mode that the umask leaves; the files beside it take
-        # theirs from this one.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            status = os.fstat(descriptor)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        folder = path.parent.stat()
+        with suppress(FileExistsError):
+            _create(path)
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        status, folder = path.stat(), path.parent.stat()
     except OSError as error:
         raise ConfigurationError(
             f"STORE_URL: the file cannot be opened: {error.strerror}.", details={"path": str(path)}
         ) from None
     _check_modes(path, status, folder)
+
+
+def _create(path: Path) -> None:
+    # SQLite would create it with the mode that the umask leaves; the files beside it take theirs
+    # from this one.
+    #
+    # Only where there is none: to close any descriptor of a file ends all locks that this process
+    # has on it, those of SQLite's connections too (https://www.sqlite.org/howtocorrupt.html, 2.2).
+    # Another process would then think that it is the last, and remove what ours still writes to.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _check_modes(path: Path, status: os.stat_result, folder: os.stat_result) -> None:

@@ -1,7 +1,7 @@
 """What can be written: five kinds of write, in batches that happen whole or not at all."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.store.document import own_copy
@@ -104,4 +104,4 @@ def _checked(schema: Schema, write: Write) -> tuple[Write, int]:
         )
     data, size = own_copy(write.path, write.data)
     schema.check_data(write.path, data, is_whole=not is_partial)
-    return replace(write, data=data), size
+    return type(write)(write.path, data), size

@@ -16,25 +16,19 @@ from claude_run.errors import Code, StoppedError
 from gateway.store import Collection, Index
 
 RETENTION = timedelta(days=35)
-CONVERSATION_RETENTION = timedelta(days=90)
 # Renewed three times within.
 LEASE = timedelta(seconds=30)
 
-DELIVERIES = Collection(
-    name="deliveries",
-    expires=True,
-    indexes=(Index(order="receivedAt", descending=True),),
-)
-WORK = Collection(
+COLLECTION = Collection(
     name="work",
     expires=True,
     indexes=(
-        Index(equal=("state",), order="notBefore"),
+        Index(equal=("ready",), order="notBefore"),
+        Index(equal=("ready", "stop"), order="notBefore"),
         Index(equal=("held",), order="leaseUntil"),
     ),
-    unindexed=("asked", "request", "outcome", "publication"),
+    unindexed=("asked", "joined", "facts", "outcome", "publication"),
 )
-CONVERSATIONS = Collection(name="conversations", expires=True, unindexed=("waiting", "stops"))
 
 
 class Kind(StrEnum):
@@ -63,10 +57,14 @@ class State(StrEnum):
 _ENDS = {State.FAILED, State.INTERRUPTED, State.CANCELLED}
 _NEXT: Mapping[State, set[State]] = {
     State.ACCEPTED: {State.CLAIMED, State.JOINED, State.CANCELLED, State.FAILED},
-    # Back to `accepted`: no quota, no slot, or a holder that was lost before the agent began.
-    State.CLAIMED: {State.ACCEPTED, State.RUNNING, State.DONE, State.DENIED, *_ENDS},
-    State.RUNNING: {State.PRODUCED},
-    State.PRODUCED: {State.PUBLISHED, *_ENDS},
+    # Back to `accepted`: no quota, no slot, or a worker that was told to end.
+    State.CLAIMED: {
+        *(State.ACCEPTED, State.RUNNING, State.DONE, State.DENIED),
+        *(State.FAILED, State.CANCELLED),
+    },
+    # To `failed` at once only where workers end again and again at this item.
+    State.RUNNING: {State.PRODUCED, State.FAILED},
+    State.PRODUCED: {State.PUBLISHED, State.FAILED},
     State.PUBLISHED: {State.DONE, *_ENDS},
 }
 FINAL = frozenset(State) - frozenset(_NEXT)
@@ -82,9 +80,12 @@ class StaleWorkError(StoppedError):
 class WorkItem:
     """The record. Times are UTC.
 
-    `asked` is `Asked.to_data()` for an issue; `request` what a detached turn needs. `outcome` is
-    how the agent's run ended, `publication` what was published. `replays` names the item that
-    this one does again.
+    `asked` is `Asked.to_data()` for an issue. `joined` are the items that this one answers too.
+    `facts` is what its worker found before it let the agent begin, `outcome` how the agent's run
+    ended, `publication` what was published. `waits`: another item of
+    its conversation has to be over first. `stop`: it asks to end what runs; `stop_requested`: it
+    is asked to. `attempts` counts the workers that had it. `replays` names the item that this one
+    does again, `replay` the number of such items.
     """
 
     key: str
@@ -97,22 +98,27 @@ class WorkItem:
     fence: int = 0
     attempts: int = 0
     conversation: str | None = None
+    waits: bool = False
+    stop: bool = False
+    stop_requested: bool = False
     asked: Mapping[str, Any] | None = None
-    request: Mapping[str, Any] | None = None
     delivery: str | None = None
     session: str | None = None
     branch: str | None = None
     comment: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
     outcome: Mapping[str, Any] = field(default_factory=dict)
     publication: Mapping[str, Any] = field(default_factory=dict)
+    joined: tuple[str, ...] = ()
     joined_to: str | None = None
     replays: str | None = None
+    replay: int = 0
     told_waiting: bool = False
 
     @property
     def path(self) -> str:
         """Where its document is."""
-        return f"{WORK.name}/{self.key}"
+        return path_of(self.key)
 
     @property
     def over(self) -> bool:
@@ -123,6 +129,16 @@ class WorkItem:
     def held(self) -> bool:
         """Whether somebody works on it, or did until it crashed."""
         return not self.over and self.state is not State.ACCEPTED
+
+    @property
+    def ready(self) -> bool:
+        """Whether a worker may claim it when its time has come."""
+        return self.state is State.ACCEPTED and not self.waits
+
+    @property
+    def unless_served(self) -> bool:
+        """Whether it is needed only where nothing was answered before."""
+        return self.asked is not None and bool(self.asked["unless_served"])
 
     def moved(self, state: State, *, now: datetime, **changes: Any) -> "WorkItem":  # noqa: ANN401
         """In another state; `StaleWorkError` where that may not follow."""
@@ -135,6 +151,7 @@ class WorkItem:
         return {
             "kind": self.kind.value,
             "state": self.state.value,
+            "ready": self.ready,
             "held": self.held,
             "createdAt": self.created_at,
             "updatedAt": self.updated_at,
@@ -143,16 +160,21 @@ class WorkItem:
             "fence": self.fence,
             "attempts": self.attempts,
             "conversation": self.conversation,
+            "waits": self.waits,
+            "stop": self.stop,
+            "stopRequested": self.stop_requested,
             "asked": dict(self.asked) if self.asked is not None else None,
-            "request": dict(self.request) if self.request is not None else None,
             "delivery": self.delivery,
             "session": self.session,
             "branch": self.branch,
             "comment": self.comment,
+            "facts": dict(self.facts),
             "outcome": dict(self.outcome),
             "publication": dict(self.publication),
+            "joined": list(self.joined),
             "joinedTo": self.joined_to,
             "replays": self.replays,
+            "replay": self.replay,
             "toldWaiting": self.told_waiting,
             "expireAt": self.created_at + RETENTION,
         }
@@ -171,15 +193,25 @@ class WorkItem:
             fence=data["fence"],
             attempts=data["attempts"],
             conversation=data["conversation"],
+            waits=data["waits"],
+            stop=data["stop"],
+            stop_requested=data["stopRequested"],
             asked=data["asked"],
-            request=data["request"],
             delivery=data["delivery"],
             session=data["session"],
             branch=data["branch"],
             comment=data["comment"],
+            facts=data["facts"],
             outcome=data["outcome"],
             publication=data["publication"],
+            joined=tuple(data["joined"]),
             joined_to=data["joinedTo"],
             replays=data["replays"],
+            replay=data["replay"],
             told_waiting=data["toldWaiting"],
         )
+
+
+def path_of(key: str) -> str:
+    """Where an item's document is."""
+    return f"{COLLECTION.name}/{key}"

@@ -1,0 +1,213 @@
+"""What is said when it is over: the last form of the comment, and the pull request's text. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from claude_run.errors import Code
+from gateway.github.asked import Asked
+from gateway.github.marks import MAX_TITLE
+from gateway.github.policy import HeldBack
+from gateway.issues import inert
+from gateway.issues.comment import duration, joined, mark
+from gateway.work.record import WorkItem
+
+OPENED = "### Claude opened a pull request: {link}"
+ANSWERED = "### Claude's answer"
+EARLY = "### Claude did not finish"
+CANCELLED = "### Stopped"
+FAILED = "### Claude could not do it"
+DRAFT = "What was done until then is in a draft: {link}."
+NO_CHANGE = "Nothing was changed, so there is no pull request."
+ALL_HELD_BACK = "All that was changed is held back, so there is no pull request."
+FROM_FORK = (
+    "This pull request comes from a fork, which cannot be written to: nothing was published. "
+    "What was found is below."
+)
+HELD_BACK = "**Held back**, because a rule of this deployment keeps it from being published:"
+GO_ON = (
+    "To go on, write a comment with `{phrase}` here{there}: Claude remembers what was said and "
+    "done."
+)
+THERE = " or on the pull request"
+FIXES = "Fixes #{number}"
+FOR = "For #{number}"
+ASKED_BY = "Asked by {author} in #{number}."
+TITLE = "Issue {number}"
+
+# What happened, and what to do; of what is not named here there is nothing to do but try again.
+_REASONS: Mapping[Code, str] = {
+    Code.TIMEOUT: "The time for a run is over. Ask for a smaller step, or go on from here.",
+    Code.MAX_TURNS: "The run had all its turns. Ask for a smaller step, or go on from here.",
+    Code.BUDGET_EXCEEDED: (
+        "The budget of a run is used. Ask for a smaller step, or go on from here."
+    ),
+    Code.QUOTA_EXCEEDED: (
+        "The quota of this deployment is used. It is free again tomorrow (UTC), or when an "
+        "operator raises `MAX_DAILY_COST_USD` or `MAX_DAILY_TOKENS`."
+    ),
+    Code.INTERRUPTED: "The machine that it ran on went away. Go on from here when you like.",
+    Code.SHUTDOWN: "The machine that it ran on was shut down. Go on from here when you like.",
+    Code.CANCELLED: "Somebody with write access asked to stop.",
+    Code.NO_CREDENTIAL: (
+        "There is no key for Claude. An operator stores one on the set-up page, `/gh-setup`; then "
+        "ask again."
+    ),
+    Code.UPSTREAM_AUTH: (
+        "Anthropic does not accept the key that is stored. An operator stores another one on the "
+        "set-up page, `/gh-setup`; then ask again."
+    ),
+    Code.UPSTREAM_RATE_LIMIT: "Anthropic's limit for this key is reached. Ask again later.",
+    Code.UPSTREAM_OVERLOADED: "Anthropic's servers are overloaded. Ask again later.",
+    Code.CLONE_FAILED: (
+        "The repository could not be cloned. The App needs to be installed on it, with read access "
+        "to its contents; then ask again."
+    ),
+    Code.FORBIDDEN: (
+        "GitHub does not let the App do that. An owner looks at its permissions for this "
+        "repository; then ask again."
+    ),
+    Code.VALIDATION_ERROR: "What was asked cannot be run: {message}",
+    Code.RATE_LIMIT_EXCEEDED: "Too much was asked at once. Ask again later.",
+}
+_ANYTHING_ELSE = (
+    "Something failed on the way. Ask again; if it stays so, an operator finds it in the logs."
+)
+
+_TABLE_BEGINS = ("<details><summary>Receipt</summary>", "", "| | |", "|---|---|")
+
+MAX_ANSWER = 30_000
+MAX_MESSAGE = 500
+MAX_NAME = 200
+# Paths that are listed; the pull request has them all.
+MAX_PATHS = 20
+
+
+def report(item: WorkItem) -> str:
+    """The comment of an item that is over."""
+    outcome, publication = item.outcome, item.publication
+    code = Code(outcome["code"]) if outcome["code"] else None
+    there = THERE if publication.get("url") else ""
+    return joined(
+        mark(item.key),
+        _heading(code, publication),
+        _what_happened(item, code),
+        held_back_list(publication.get("heldBack", ())),
+        "\n".join(f"> ⚠️ {inert.line(one, MAX_MESSAGE)}" for one in item.facts.get("warnings", ())),
+        _table(item),
+        f"<sub>{GO_ON.format(phrase=phrase(item), there=there)}</sub>",
+        _answer(outcome["result"]),
+    )
+
+
+def pull_request(item: WorkItem, held_back: Sequence[HeldBack]) -> tuple[str, str]:
+    """Its title and text."""
+    asked = Asked.from_data(item.asked or {})
+    title = inert.title(asked.title, MAX_TITLE) or TITLE.format(number=asked.issue)
+    # On somebody's pull request it is a part of that, and settles nothing by itself.
+    reference = (FOR if asked.is_pull else FIXES).format(number=asked.issue)
+    told = [{"path": one.path, "rule": one.rule} for one in held_back]
+    by = ASKED_BY.format(author=inert.line(asked.author, MAX_NAME), number=asked.issue)
+    body = joined(
+        reference,
+        held_back_list(told),
+        _table(item, in_pull_request=True),
+        f"<sub>{by} {GO_ON.format(phrase=phrase(item), there='')}</sub>",
+        _answer(item.outcome["result"]),
+    )
+    return title, body
+
+
+def phrase(item: WorkItem) -> str:
+    """What speaks to us in this repository."""
+    return str(item.facts.get("phrase") or "@claude")
+
+
+def reason(code: Code, message: str) -> str:
+    """What happened, and what to do."""
+    return _REASONS.get(code, _ANYTHING_ELSE).format(message=inert.line(message, MAX_MESSAGE))
+
+
+def _answer(result: str) -> str:
+    """What the agent said, last of all: it may hold half a block of code."""
+    text = inert.text(result, MAX_ANSWER)
+    return f"---\n\n{text}" if text else ""
+
+
+def _heading(code: Code | None, publication: Mapping[str, Any]) -> str:
+    if code is Code.CANCELLED:
+        return CANCELLED
+    if code is not None:
+        return EARLY if publication.get("url") else FAILED
+    return OPENED.format(link=_link(publication)) if publication.get("url") else ANSWERED
+
+
+def _what_happened(item: WorkItem, code: Code | None) -> str:
+    publication = item.publication
+    if code is not None:
+        draft = DRAFT.format(link=_link(publication)) if publication.get("url") else ""
+        return " ".join(filter(None, (reason(code, item.outcome["message"]), draft)))
+    if publication.get("url"):
+        return ""
+    if item.facts.get("commentOnly"):
+        return FROM_FORK
+    return ALL_HELD_BACK if publication.get("heldBack") else NO_CHANGE
+
+
+def _link(publication: Mapping[str, Any]) -> str:
+    return f"[#{publication['number']}]({publication['url']})"
+
+
+def held_back_list(held_back: Sequence[Mapping[str, str]]) -> str:
+    """What is not in a pull request, with the rule; nothing of nothing."""
+    if not held_back:
+        return ""
+    lines = [
+        f"- {inert.code(one['path'], MAX_NAME)}: {inert.line(one['rule'], MAX_NAME)}"
+        for one in held_back[:MAX_PATHS]
+    ]
+    if len(held_back) > MAX_PATHS:
+        lines.append(f"- … and {len(held_back) - MAX_PATHS} more")
+    return "\n".join((HELD_BACK, "", *lines))
+
+
+def _table(item: WorkItem, *, in_pull_request: bool = False) -> str:
+    outcome, publication = item.outcome, item.publication
+    usage = outcome["usage"]
+    rows = {
+        "Files": _files(publication),
+        "Turns": str(outcome["turns"]) if outcome["turns"] is not None else "",
+        "Tokens": f"{usage['inputTokens']:,} in · {usage['outputTokens']:,} out",
+        "Cost": f"${usage['costUsd']:.2f}",
+        "Time": duration(timedelta(seconds=outcome["seconds"])),
+        "Denied": _counted(outcome["denied"]),
+        "Removed from the request": _removed(item.facts.get("removed", {})),
+        "Session": inert.code((item.session or "").partition(".")[2], MAX_NAME)
+        if item.session and not in_pull_request
+        else "",
+    }
+    lines = [f"| {name} | {value} |" for name, value in rows.items() if value]
+    return "\n".join(
+        ("<details><summary>Receipt</summary>", "", "| | |", "|---|---|", *lines, "", "</details>")
+    )
+
+
+def _files(publication: Mapping[str, Any]) -> str:
+    files = publication.get("files", ())
+    if not files:
+        return ""
+    names = ", ".join(inert.code(path, MAX_NAME) for path in files[:MAX_PATHS])
+    more = f" and {len(files) - MAX_PATHS} more" if len(files) > MAX_PATHS else ""
+    return f"{len(files)}: {names}{more}"
+
+
+def _counted(denied: Sequence[str]) -> str:
+    counts = Counter(denied).most_common(MAX_PATHS)
+    return ", ".join(
+        inert.code(name, MAX_NAME) + (f" ({times})" if times > 1 else "") for name, times in counts
+    )
+
+
+def _removed(removed: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {inert.line(what, MAX_NAME)}" for what, count in removed.items())

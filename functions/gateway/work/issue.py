@@ -1,0 +1,311 @@
+"""What a worker does with what somebody asked on GitHub, state by state.
+
+Each step may be the first one that this worker takes: whatever it needs is in the item.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import structlog
+from pydantic import SecretStr
+
+from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError
+from claude_run.wire import parse
+from gateway.github.asked import Asked, RepositoryRef
+from gateway.github.publication import Publication, Published
+from gateway.requests import StartRequest
+from gateway.sessions.record import ISSUES, LEASE, Kind, Session, Status, Usage, key_of
+from gateway.sessions.registry import Claim
+from gateway.store import Store, Transaction
+from gateway.work import stored
+from gateway.work.branches import branch_name
+from gateway.work.claims import Claims
+from gateway.work.conversation import Conversation
+from gateway.work.desk import Admission, Desk
+from gateway.work.hold import Hold
+from gateway.work.outcome import Outcome
+from gateway.work.record import State, WorkItem
+from gateway.work.turns import Turns
+from gateway.work.waiting import wait_for_quota
+
+log = structlog.get_logger()
+
+_READ = {"contents": "read"}
+
+
+class Tokens(Protocol):
+    """Where a token for cloning comes from."""
+
+    def token(self, repository: RepositoryRef, permissions: Mapping[str, str]) -> str:
+        """Of one repository, with these permissions only."""
+
+
+class Publishes(Protocol):
+    """What turns a change set into a pull request."""
+
+    def publish(self, publication: Publication, *, proceed: Callable[[], None] = ...) -> Published:
+        """Do it, or find it done; `proceed` may raise what ends it between two requests."""
+
+    def foreign_head(self, repository: RepositoryRef, branch: str, base: str) -> str | None:
+        """The commit that somebody else has pushed to a branch of ours, or None."""
+
+
+class Pulls(Protocol):
+    """The pull requests that were published."""
+
+    def is_open(self, repository: RepositoryRef, number: int) -> bool:
+        """Whether it is neither merged nor closed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueSteps:
+    """One for each worker; safe under threads."""
+
+    store: Store
+    claims: Claims
+    turns: Turns
+    desk: Desk
+    tokens: Tokens
+    pulls: Pulls
+    publisher: Publishes
+    server_url: str
+
+    def take(self, hold: Hold) -> None:
+        """On to its end, or until it is put off or interrupted."""
+        if hold.item.stop:
+            self._stop(hold)
+            return
+        if hold.item.state is State.CLAIMED:
+            self._run(hold)
+        elif hold.item.state is State.RUNNING:
+            hold.produced(self.turns.recover(hold).to_data())
+        if hold.item.state is State.PRODUCED and not hold.interrupted:
+            self._publish(hold)
+        if hold.item.state is State.PUBLISHED and not hold.interrupted:
+            self.desk.report(hold.item)
+            hold.finish(Outcome.from_data(hold.item.outcome).state)
+
+    def fail(self, hold: Hold, error: ClaudeRunError) -> None:
+        """Give it up, and say so where it was served."""
+        item = hold.item
+        if item.stop:
+            hold.finish(State.FAILED)
+            return
+        outcome = Outcome.of_failure(error)
+        if item.state is State.RUNNING:
+            self.turns.recover(hold)
+        elif item.state is not State.CLAIMED:
+            outcome = replace(
+                Outcome.from_data(item.outcome), code=error.code, message=error.message
+            )
+        try:
+            self.desk.report(replace(item, outcome=outcome.to_data()))
+        except ClaudeRunError as untold:
+            log.warning("a failure was not told", work=item.key, reason=untold.message)
+        hold.finish(State.FAILED, outcome=outcome.to_data())
+
+    # --- the agent's run ---------------------------------------------------------------------
+
+    def _run(self, hold: Hold) -> None:
+        item = hold.item
+        admission = self.desk.admit(item, self._asked(item))
+        if not admission.allowed:
+            hold.finish(State.DENIED)
+            return
+        if hold.interrupted:
+            return
+        prepared = self._prepared(item, admission)
+        try:
+            claim = hold.begin(
+                session=prepared.key,
+                branch=prepared.branch,
+                comment=admission.comment,
+                facts=prepared.facts,
+                within=lambda tx: self._claim(tx, prepared),
+            )
+        except CallerError as error:
+            if error.code is not Code.QUOTA_EXCEEDED:
+                raise
+            wait_for_quota(hold, error, now=self.turns.clock(), tell=self.desk.waiting)
+            return
+        except StoppedError as error:
+            if error.code is not Code.CANCELLED:
+                raise
+            self._end_unbegun(hold, error)
+            return
+        progress = self.desk.progress(hold.item, admission)
+        try:
+            outcome = self.turns.drive(
+                hold, claim, prepared.request.prompt, prepared.options, watch=progress.watch
+            )
+            hold.produced(outcome.to_data())
+        finally:
+            progress.close()
+
+    def _prepared(self, item: WorkItem, admission: Admission) -> "_Prepared":
+        asked = Asked.from_data(item.asked or {})
+        talk = self._talk(item)
+        source = self._source(asked, talk, admission)
+        repository = {
+            "url": f"{self.server_url}/{asked.repository.name}",
+            "name": asked.repository.name,
+            **source.revision,
+        }
+        body = {
+            "prompt": admission.prompt,
+            "options": dict(admission.options),
+            "repository": repository,
+        }
+        request = parse(StartRequest, body)
+        key = key_of(ISSUES, f"issue-{talk.key}")
+        session = self.turns.find(key)
+        options = self.turns.options(request, session=session)
+        options["github_token"] = SecretStr(self.tokens.token(asked.repository, _READ))
+        if not source.keeps_changes:
+            options.pop("changes", None)
+        return _Prepared(
+            key=key,
+            session=session,
+            request=request,
+            options=options,
+            branch=talk.branch or branch_name(asked),
+            facts={
+                **admission.facts,
+                "turn": session.turn + 1 if session else 1,
+                "before": (session.usage if session else Usage()).to_json(),
+                "target": admission.base,
+                "commentOnly": admission.comment_only,
+            },
+        )
+
+    def _source(self, asked: Asked, talk: Conversation, admission: Admission) -> "_Source":
+        """What the next turn begins with."""
+        if talk.pull is None or talk.branch is None or talk.base is None:
+            revision = {"branch": admission.base}
+            if admission.head is not None:
+                revision = {"commit": admission.head.sha}
+            return _Source(revision=revision, keeps_changes=True)
+        if not self.pulls.is_open(asked.repository, talk.pull):
+            # What was changed is merged, or not wanted.
+            return _Source(revision={"branch": admission.base}, keeps_changes=False)
+        foreign = self.publisher.foreign_head(asked.repository, talk.branch, talk.base)
+        if foreign is not None:
+            # It stands on ours.
+            return _Source(revision={"commit": foreign}, keeps_changes=False)
+        return _Source(revision={"commit": talk.base}, keeps_changes=True)
+
+    def _claim(self, tx: Transaction, prepared: "_Prepared") -> Claim:
+        registry, wanted = self.turns.registry, self.turns.wanted(prepared.options)
+        request = prepared.request
+        if prepared.session is not None:
+            options = request.kept_options(prepared.session.options)
+            return registry.next_turn_in(tx, prepared.key, options, wanted)
+        now = self.turns.clock()
+        session = Session(
+            key=prepared.key,
+            owner=ISSUES,
+            session_id=prepared.key.partition(".")[2],
+            status=Status.PROCESSING,
+            turn=1,
+            fence=1,
+            lease_until=now + LEASE,
+            created_at=now,
+            last_activity_at=now,
+            repository=request.public_repository(),
+            options=request.kept_options(),
+            kind=Kind.ISSUE,
+        )
+        return registry.start_in(tx, session, wanted)
+
+    def _end_unbegun(self, hold: Hold, error: ClaudeRunError) -> None:
+        outcome = Outcome.of_failure(error).to_data()
+        self.desk.report(replace(hold.item, outcome=outcome))
+        hold.finish(State.CANCELLED, outcome=outcome)
+
+    # --- what came of it ---------------------------------------------------------------------
+
+    def _publish(self, hold: Hold) -> None:
+        item = hold.item
+        outcome = Outcome.from_data(item.outcome)
+        asked = Asked.from_data(item.asked or {})
+        session = self.turns.find(item.session or "")
+        changes = self.turns.changes(session, turn=item.facts["turn"]) if session else None
+        if (
+            changes is None
+            or changes.base is None
+            or outcome.code is Code.CANCELLED
+            or item.facts["commentOnly"]
+        ):
+            hold.published({"commentOnly": True})
+            return
+        title, _ = self.desk.title_and_body(item, [])
+        published = self.publisher.publish(
+            Publication(
+                repository=asked.repository,
+                base=changes.base,
+                target=item.facts["target"],
+                branch=item.branch or branch_name(asked),
+                changes=changes,
+                title=title,
+                body=lambda held_back: self.desk.title_and_body(item, held_back)[1],
+                draft=outcome.code is not None,
+                message=title,
+            ),
+            proceed=hold.check,
+        )
+        hold.published(
+            {
+                "url": published.url,
+                "number": published.number,
+                "branch": published.branch,
+                "commit": published.commit,
+                "draft": published.draft,
+                "files": list(published.files),
+                "heldBack": [{"path": one.path, "rule": one.rule} for one in published.held_back],
+                "commentOnly": published.url is None,
+                "base": changes.base,
+            }
+        )
+
+    # --- stopping ----------------------------------------------------------------------------
+
+    def _stop(self, hold: Hold) -> None:
+        if not self.desk.may_write(Asked.from_data(hold.item.asked or {})):
+            hold.finish(State.DENIED)
+            return
+        current = self.claims.stop(hold.item)
+        if current is not None and current.state is State.RUNNING and current.session is not None:
+            self.turns.registry.cancel(current.session)
+        hold.finish(State.DONE)
+
+    # --- small things ------------------------------------------------------------------------
+
+    def _asked(self, item: WorkItem) -> Sequence[Asked]:
+        """What this item asks, and then those that are joined to it."""
+        found = [stored.item(self.store, key) for key in item.joined]
+        items = [item, *(one for one in found if one is not None)]
+        return [Asked.from_data(one.asked) for one in items if one.asked is not None]
+
+    def _talk(self, item: WorkItem) -> Conversation:
+        return stored.talk(self.store, item.conversation or "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """A branch or a commit, and whether earlier turns' changes are put on top of it."""
+
+    revision: Mapping[str, str]
+    keeps_changes: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """A turn that could begin."""
+
+    key: str
+    session: Session | None
+    request: StartRequest
+    options: dict[str, Any]
+    branch: str
+    facts: Mapping[str, Any]

@@ -1,0 +1,31 @@
+"""Starting a worker, which then claims its work itself."""
+
+import os
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gateway.settings import CommonSettings
+
+
+class Starter(Protocol):
+    """Starts workers. Safe under threads."""
+
+    def start(self) -> None:
+        """See to it that a worker looks for work soon, or raise `ClaudeRunError`.
+
+        Whoever cannot start one loses nothing: what is accepted stays, and the sweep starts it.
+        """
+
+    def close(self) -> None:
+        """End what was started here and lives no longer than this process."""
+
+
+def open_starter(settings: "CommonSettings") -> Starter:
+    """Of a Cloud Run job where there is one, else of processes beside this one."""
+    if settings.worker_job is not None:
+        from gateway.work.jobs import JobStarter
+
+        return JobStarter.parse(settings.worker_job)
+    from gateway.work.children import ProcessStarter
+
+    return ProcessStarter(os.environ)

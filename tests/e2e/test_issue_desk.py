@@ -1,0 +1,167 @@
+"""Who is served, and what stands on the issue: against a GitHub that keeps it."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from claude_run.errors import Code
+from doubles.github import BOT, GitHub, Repository
+from gateway.github.access import GitHubAccess
+from gateway.github.asked import Asked, Trigger
+from gateway.github.credentials import AppKey
+from gateway.github.trigger_settings import Kind as Sort
+from gateway.github.trigger_settings import Sign, TriggerSettings
+from gateway.issues.desk import Desk
+from gateway.issues.settings import IssueSettings
+from gateway.sessions import events
+from gateway.work.outcome import Outcome
+from gateway.work.record import Kind, State, WorkItem
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def desk(github: GitHub) -> Desk:
+    """The desk of a deployment with usual settings."""
+    access = GitHubAccess(
+        settings=github.settings,
+        key=lambda: AppKey(app_id=github.app_id, private_key=github.private_key),
+        patience=5.0,
+    )
+    return Desk(
+        access=access,
+        settings=IssueSettings(),
+        triggers=TriggerSettings(),
+        budget_usd=5.0,
+        runs=lambda: 1,
+    )
+
+
+def ask(repository: Repository, *, by: str = "writer", **changes: object) -> Asked:
+    issue = repository.open_issue("Mend it", "Please.", by=by)
+    user = issue["user"]
+    asked = Asked(
+        repository=repository.ref,
+        issue=issue["number"],
+        is_pull=False,
+        source="issue",
+        trigger=Trigger.OPENED,
+        author=user["login"],
+        author_id=user["id"],
+        title="Mend it",
+        text="Please.",
+        url=issue["html_url"],
+        signs=(Sign(Sort.ON_OPEN),),
+    )
+    return replace(asked, **changes)  # type: ignore[arg-type]
+
+
+def item_of(asked: Asked, **changes: object) -> WorkItem:
+    now = datetime.now(UTC)
+    item = WorkItem(
+        key=asked.key,
+        kind=Kind.ISSUE,
+        state=State.CLAIMED,
+        created_at=now,
+        updated_at=now,
+        not_before=now,
+        lease_until=now,
+        conversation=asked.conversation,
+        asked=asked.to_data(),
+    )
+    return replace(item, **changes)  # type: ignore[arg-type]
+
+
+def test_one_comment_from_begin_to_end(github: GitHub, desk: Desk) -> None:
+    """Begun, found again by a second try, kept up to date, and the receipt in the end."""
+    repository = github.create()
+    asked = ask(repository)
+    item = item_of(asked)
+    # Anybody can write our mark: theirs is not touched.
+    repository.comment(asked.issue, f"<!-- claude-run-work:{item.key} --> mine", by="reader")
+    first, again = desk.admit(item, [asked]), desk.admit(item, [asked])
+    assert first.allowed
+    assert first.comment == again.comment is not None
+    assert first.base == "main"
+    assert first.options["maxTurns"] == 50
+    assert "Please." in first.prompt
+    progress = desk.progress(item, first)
+    progress.watch([events.tool_use(1, "a", "Bash", {"command": "make test"})])
+    progress.close()
+    done = replace(
+        item,
+        comment=first.comment,
+        facts=first.facts,
+        outcome=Outcome(result="All is well.").to_data(),
+        publication={"commentOnly": True},
+    )
+    desk.report(done)
+    desk.report(done)
+    comments = repository.comments(asked.issue)
+    assert [comment["user"]["login"] for comment in comments] == ["reader", BOT]
+    assert comments[0]["body"].endswith("mine")
+    assert "All is well." in comments[1]["body"]
+    assert sorted(repository.reactions(f"issues/{asked.issue}")) == ["eyes", "rocket"]
+
+
+@pytest.mark.parametrize("by", ["reader", "stranger"])
+def test_who_may_not_write_gets_no_answer(github: GitHub, desk: Desk, by: str) -> None:
+    """Neither a comment nor a reaction, at the start and where it fails."""
+    repository = github.create()
+    asked = ask(repository, by=by)
+    item = item_of(asked)
+    assert not desk.admit(item, [asked]).allowed
+    desk.report(replace(item, outcome=Outcome(code=Code.UPSTREAM_ERROR).to_data()))
+    assert repository.comments(asked.issue) == []
+    assert repository.reactions(f"issues/{asked.issue}") == []
+
+
+def test_a_login_that_is_anothers_now_is_not_believed(github: GitHub, desk: Desk) -> None:
+    """The signed account is asked for."""
+    repository = github.create()
+    assert not desk.may_write(ask(repository, author_id=999_999))
+    assert desk.may_write(ask(repository))
+
+
+def test_a_repository_narrows(github: GitHub, desk: Desk) -> None:
+    """Its file decides what starts a run and how it goes, and a broken one is told."""
+    path = ".github/claude-run.yml"
+    repository = github.create(
+        {path: "triggers: {on_open: false}\nmax_turns: 3\ntools: [Read]\ninstructions: Be brief.\n"}
+    )
+    asked = ask(repository)
+    assert not desk.admit(item_of(asked), [asked]).allowed
+    mentioned = replace(asked, signs=(Sign(Sort.PHRASE, "@claude"),))
+    admission = desk.admit(item_of(mentioned), [mentioned])
+    assert admission.options["maxTurns"] == 3
+    assert admission.options["allowedTools"] == ["Read"]
+    assert admission.options["appendSystemPrompt"] == "Be brief."
+    repository.commit({path: "max_turns: many\n"})
+    broken = ask(repository)
+    admission = desk.admit(item_of(broken), [broken])
+    assert admission.options["maxTurns"] == 50
+    assert "max_turns" in admission.facts["warnings"][0]
+
+
+def test_somebodys_pull_request_is_worked_on_from_its_head(github: GitHub, desk: Desk) -> None:
+    """What comes of it goes into their branch."""
+    repository = github.create()
+    base = repository.tip()
+    assert base is not None
+    repository.api("POST", "git/refs", {"ref": "refs/heads/theirs", "sha": base}, by="writer")
+    repository.api(
+        "PUT",
+        "contents/new.txt",
+        {"message": "m", "content": "bmV3", "branch": "theirs"},
+        by="writer",
+    )
+    pull = repository.open_pull("theirs")
+    asked = replace(
+        ask(repository), issue=pull["number"], is_pull=True, signs=(Sign(Sort.ON_OPEN),)
+    )
+    admission = desk.admit(item_of(asked), [asked])
+    assert admission.base == "theirs"
+    assert admission.head is not None
+    assert admission.head.sha == pull["head"]["sha"]
+    assert not admission.comment_only

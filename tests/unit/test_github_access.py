@@ -1,0 +1,316 @@
+"""Asking GitHub over a real connection: waits are obeyed and bounded, failures are ours, and no
+secret leaves but in its header.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from claude_run.errors import CallerError, ClaudeRunError, Code, ConfigurationError, UpstreamError
+from doubles.recording_server import Asked, RecordingServer, recording_server
+from gateway.github import access as access_module
+from gateway.github.access import READ, GitHubAccess
+from gateway.github.asked import RepositoryRef
+from gateway.github.credentials import AppKey
+from gateway.github.failures import translated
+from gateway.github.settings import GitHubSettings
+
+REPOSITORY = RepositoryRef(id=1, name="octo/one", installation_id=7, default_branch="main")
+TOKEN = "ghs_planted." + "x-Y_9" * 100
+
+
+@pytest.fixture(scope="module")
+def private_key() -> str:
+    """Of an App."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    ).decode()
+
+
+@dataclass
+class Script:
+    """What the server answers, one after the other; tokens whenever they are asked for."""
+
+    answers: list[bytes] = field(default_factory=list)
+    token: str = TOKEN
+    tokens: int = 0
+
+    def __call__(self, asked: Asked, send: Callable[[bytes], None]) -> None:
+        if "access_tokens" in asked.line:
+            self.tokens += 1
+            until = (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="seconds")
+            send(answer(201, {"token": self.token, "expires_at": until}))
+        elif self.answers:
+            send(self.answers.pop(0))
+        else:
+            send(answer(200, {"id": 1, "full_name": "octo/one"}))
+
+
+def answer(status: int, body: object = None, **headers: str) -> bytes:
+    """An HTTP answer."""
+    content = json.dumps(body if body is not None else {"message": "No."}).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    lines = [f"HTTP/1.1 {status} X", *(f"{name}: {value}" for name, value in named.items())]
+    lines += ["Connection: close", f"Content-Length: {len(content)}", "", ""]
+    return "\r\n".join(lines).encode() + content
+
+
+@dataclass
+class World:
+    """A server, its script, ourselves, and how long we have slept."""
+
+    server: RecordingServer
+    script: Script
+    access: GitHubAccess
+    slept: list[float]
+
+    def asked(self, *, but_tokens: bool = True) -> list[Asked]:
+        """The requests that were made."""
+        return [
+            one for one in self.server.asked if "access_tokens" not in one.line or not but_tokens
+        ]
+
+    def get(self) -> int:
+        """One request of the installation's."""
+        with translated():
+            return self.access.client(REPOSITORY, READ).get_repo("octo/one").id
+
+    def comment(self) -> None:
+        """One that must not be made twice."""
+        with translated():
+            requester = self.access.client(REPOSITORY, READ).requester
+            requester.requestJsonAndCheck("POST", "/repos/octo/one/issues/1/comments", input={})
+
+
+@pytest.fixture
+def world(private_key: str) -> Iterator[World]:
+    """All of it."""
+    script, slept = Script(), list[float]()
+    with recording_server(script) as server:
+        access = GitHubAccess(
+            settings=GitHubSettings(api_url=server.url),
+            key=lambda: AppKey(app_id="42", private_key=private_key),
+            sleep=slept.append,
+            patience=60,
+        )
+        yield World(server=server, script=script, access=access, slept=slept)
+        access.close()
+
+
+@pytest.mark.parametrize(
+    ("first", "slept"),
+    [
+        (answer(403, retry_after="7"), [7.0]),
+        (answer(429, retry_after="7"), [7.0]),
+        (answer(502), [1.0]),
+        (b"", [1.0]),
+    ],
+)
+def test_it_waits_and_asks_again(world: World, first: bytes, slept: list[float]) -> None:
+    """As long as it is told, then it goes on as if nothing had been."""
+    world.script.answers = [first]
+    assert world.get() == 1
+    assert world.slept == slept
+    assert len(world.asked()) == 2
+
+
+def test_a_reset_in_the_near_future_is_waited_for(world: World) -> None:
+    """By GitHub's clock."""
+    reset = int(datetime.now(UTC).timestamp()) + 20
+    world.script.answers = [answer(403, x_ratelimit_remaining="0", x_ratelimit_reset=str(reset))]
+    assert world.get() == 1
+    assert 18 <= world.slept[0] <= 21
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "requests", "seconds"),
+    [
+        # A limit that ends later than anybody waits is told, with its end.
+        ([answer(403, retry_after="3000")], Code.UPSTREAM_RATE_LIMIT, 1, 0),
+        ([answer(429, retry_after="25")] * 9, Code.UPSTREAM_RATE_LIMIT, 3, 50),
+        ([answer(429, retry_after="0")] * 9, Code.UPSTREAM_RATE_LIMIT, 4, 0),
+        ([answer(502)] * 9, Code.UNAVAILABLE, 4, 13),
+        ([b""] * 9, Code.UNAVAILABLE, 4, 13),
+    ],
+)
+def test_it_gives_up(
+    world: World, answers: list[bytes], code: Code, requests: int, seconds: float
+) -> None:
+    """After some tries, or some seconds, whichever comes first; and says when to come back."""
+    world.script.answers = list(answers)
+    with pytest.raises(UpstreamError) as caught:
+        world.get()
+    assert caught.value.code is code
+    assert int(caught.value.headers["Retry-After"]) >= 0
+    assert len(world.asked()) == requests
+    assert sum(world.slept) == seconds
+
+
+def test_the_end_of_a_limit_is_told(world: World) -> None:
+    """In the header that the next one up obeys."""
+    world.script.answers = [answer(403, retry_after="3000")]
+    with pytest.raises(UpstreamError) as caught:
+        world.get()
+    assert caught.value.headers == {"Retry-After": "3000"}
+
+
+def test_a_limit_without_headers_is_known_by_its_words(world: World) -> None:
+    """And is not asked again at once."""
+    text = "You have exceeded a secondary rate limit. Please wait a few minutes."
+    world.script.answers = [answer(403, {"message": text})]
+    with pytest.raises(UpstreamError) as caught:
+        world.get()
+    assert (caught.value.code, world.slept) == (Code.UPSTREAM_RATE_LIMIT, [])
+    assert caught.value.headers == {"Retry-After": "60"}
+
+
+@pytest.mark.parametrize("first", [answer(502), b""])
+def test_what_may_have_been_obeyed_is_not_sent_again(world: World, first: bytes) -> None:
+    """A comment stands there once."""
+    world.script.answers = [first]
+    with pytest.raises(UpstreamError):
+        world.comment()
+    assert len(world.asked()) == 1
+
+
+def test_a_silent_server_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call has a time-out."""
+    monkeypatch.setattr(access_module, "TIMEOUT_SECONDS", 1)
+    silence, ended = threading.Event(), list[bool]()
+
+    def script(asked: Asked, send: Callable[[bytes], None]) -> None:
+        if "access_tokens" in asked.line:
+            world.script(asked, send)
+        else:
+            ended.append(silence.wait(30))
+
+    world.server.script = script
+    with pytest.raises(UpstreamError) as caught:
+        world.comment()
+    assert ended == []
+    silence.set()
+    assert caught.value.code is Code.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("first", "branch", "code"),
+    [
+        (answer(401, {"message": "Bad credentials"}), UpstreamError, Code.UPSTREAM_AUTH),
+        (answer(403), CallerError, Code.FORBIDDEN),
+        (answer(404, {"message": "Not Found"}), CallerError, Code.NOT_FOUND),
+        (answer(422), CallerError, Code.CONFLICT),
+        (b"HTTP/1.1 200 X\r\nContent-Length: 5\r\n\r\n{nope", UpstreamError, Code.UPSTREAM_ERROR),
+        (answer(200, {"id": "one"}), UpstreamError, Code.UPSTREAM_ERROR),
+        (answer(301, {}, location="/repos/octo/one"), UpstreamError, Code.UPSTREAM_ERROR),
+    ],
+)
+def test_each_failure_is_somebodys(
+    world: World, first: bytes, branch: type[ClaudeRunError], code: Code
+) -> None:
+    """By whose fault it is; nonsense is GitHub's."""
+    world.script.answers = [first]
+    with pytest.raises(branch) as caught:
+        world.get()
+    assert caught.value.code is code
+    assert world.slept == []
+
+
+def test_a_token_that_is_not_accepted_is_not_used_again(world: World) -> None:
+    """It was revoked: the next call brings a new one."""
+    assert world.get() == 1
+    world.script.answers = [answer(401, {"message": "Bad credentials"})]
+    with pytest.raises(UpstreamError):
+        world.get()
+    assert world.script.tokens == 1
+    assert world.get() == 1
+    assert world.script.tokens == 2
+
+
+def test_a_token_is_for_one_repository_and_one_purpose(world: World) -> None:
+    """That is what is asked for, with the App's own signature; and any form of it is taken."""
+    world.get()
+    minted, used = world.server.asked
+    assert json.loads(minted.body) == {"repository_ids": [1], "permissions": {"metadata": "read"}}
+    assert minted.line.split()[:2] == ["POST", "/app/installations/7/access_tokens"]
+    assert minted.all("authorization")[0].startswith("Bearer eyJ")
+    assert used.all("authorization") == [f"token {TOKEN}"]
+
+
+@pytest.mark.parametrize("token", ["", "short", "with space in it", "line\r\nX-Evil: 1"])
+def test_what_is_no_token_is_not_used(world: World, token: str) -> None:
+    """It would stand in a header."""
+    world.script.token = token
+    with pytest.raises(UpstreamError):
+        world.get()
+    assert world.asked() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (404, Code.NOT_FOUND, "not installed on octo/one"),
+        (422, Code.FORBIDDEN, "permissions"),
+        (403, Code.FORBIDDEN, "permit"),
+    ],
+)
+def test_an_app_without_access_is_told_what_it_lacks(
+    world: World, status: int, code: Code, words: str
+) -> None:
+    """Not installed, or without the permission: the operator can do something."""
+    world.server.script = lambda _asked, send: send(answer(status))
+    with pytest.raises(CallerError) as caught:
+        world.access.token(REPOSITORY, {"contents": "write"})
+    assert caught.value.code is code
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize("key", [None, AppKey(app_id="42", private_key="-----BEGIN planted")])
+def test_no_key_and_a_broken_key_are_the_configurations(world: World, key: AppKey | None) -> None:
+    """And the key is not quoted."""
+    access = GitHubAccess(settings=GitHubSettings(api_url=world.server.url), key=lambda: key)
+    with pytest.raises(ConfigurationError) as caught:
+        access.token(REPOSITORY, READ)
+    assert "planted" not in repr(caught.value.__dict__) + caught.value.message
+    access.close()
+
+
+def test_no_secret_leaves_but_in_its_header(
+    world: World,
+    private_key: str,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Not in a log, however much is logged, and not in an error, even if GitHub sends it back."""
+    caplog.set_level(logging.DEBUG)
+    world.script.answers = [
+        answer(502),
+        answer(422, {"message": f"Bad token {TOKEN}", "errors": [{"message": TOKEN}]}),
+    ]
+    with pytest.raises(CallerError) as caught:
+        world.get()
+    told = capsys.readouterr()
+    left = f"{caught.value!r} {caught.value.__dict__} {caplog.text} {told.out} {told.err}"
+    assert "ghs_planted" not in left
+    assert private_key.splitlines()[1] not in left
+    assert caught.value.details["github"] == "Bad token … …"
+    lines = [one.line for one in world.server.asked]
+    assert not any("ghs_planted" in line for line in lines)
+
+
+def test_another_repository_under_its_name_is_not_taken_for_it(world: World) -> None:
+    """It is known by its number."""
+    assert world.access.repository(REPOSITORY, READ).id == 1
+    world.script.answers = [answer(200, {"id": 2, "full_name": "octo/one"})]
+    with pytest.raises(CallerError) as caught:
+        world.access.repository(REPOSITORY, READ)
+    assert caught.value.code is Code.NOT_FOUND

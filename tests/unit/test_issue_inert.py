@@ -1,0 +1,84 @@
+"""Somebody's text on GitHub does nothing there."""
+
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from gateway.issues import inert
+
+# What GitHub acts on in a text that it shows.
+_ACTS = re.compile(
+    r"@[A-Za-z0-9]|#[0-9]|GH-[0-9]|/(?:issues|pull|pulls|discussions|commits?)/[0-9a-f]",
+    re.IGNORECASE,
+)
+_PARTS = st.sampled_from(
+    ["@octo", "#12", "GH-3", "Fixes #1", "`", "```\n", "~~~", "\n", "    ", "> ", "- ", "<b>",
+     "<!--", "-->", "![x](http://x/y.png)", "[a](b)", "https://github.com/o/r/issues/7",
+     "/pull/3", "deadbeefcafe", "&#64;octo", "&commat;x", "&#35;1", "|", "\\", "word ", "\u202e",
+     "\u200b", "é", "\n\n"]
+)  # fmt: skip
+_TEXTS = st.lists(_PARTS, max_size=30).map("".join) | st.text(max_size=200)
+
+
+def _shown(markdown: str) -> tuple[str, set[str]]:
+    """The text outside code, and the kinds of pieces, as Markdown has them."""
+    reader = MarkdownIt("gfm-like", {"linkify": False, "html": True})
+    kinds, texts = set(), []
+    waiting = list(reader.parse(markdown))
+    while waiting:
+        token = waiting.pop(0)
+        kinds.add(token.type)
+        if token.type == "text":
+            texts.append(token.content)
+        waiting[:0] = token.children or []
+    return "\n".join(texts), kinds
+
+
+@given(_TEXTS)
+@example("see @octo and #12, GH-3, https://github.com/o/r/issues/7 ![x](y) <img src=x>")
+@example("`unclosed @octo")
+@example("<!-- \n```\n-->\n```\n@x\n```")
+def test_a_text_calls_and_links_nobody(text: str) -> None:
+    """Outside code there is no mention, reference, picture or HTML left."""
+    shown, kinds = _shown(inert.text(text, 10_000))
+    assert not _ACTS.search(shown)
+    assert not kinds & {"image", "html_inline", "html_block"}
+
+
+@given(_TEXTS)
+@example("**bold** [link](x) `code` | cell")
+def test_a_line_is_plain(text: str) -> None:
+    """One paragraph of text, whatever it holds; nothing of it is Markdown."""
+    line = inert.line(text, 1_000)
+    assert "\n" not in line
+    shown, kinds = _shown(f"x {line}")
+    assert not _ACTS.search(shown)
+    assert kinds <= {"paragraph_open", "paragraph_close", "inline", "text", "text_special"}
+
+
+@given(_TEXTS.filter(lambda text: text.strip() != ""))
+def test_code_is_one_piece(text: str) -> None:
+    """A path with backticks in it is code, too."""
+    shown, kinds = _shown(f"x {inert.code(text, 500)} y")
+    assert "code_inline" in kinds
+    assert shown.replace("\n", "") == "x  y"
+
+
+def test_code_stays_as_it_is() -> None:
+    """A decorator in a code block is not taken apart."""
+    text = "Like so:\n\n```python\n@cache\ndef f(): ...  # 1\n```\n\nand `@x`"
+    assert inert.text(text, 1_000) == text
+
+
+def test_what_is_long_is_cut() -> None:
+    """To its limit, and it says so."""
+    assert inert.text("x" * 100, 10) == "x" * 9 + "…"
+
+
+@pytest.mark.parametrize("given_title", ["Fix @octo's #12", "  Fix\n@octo's #12  "])
+def test_a_title_is_one_line(given_title: str) -> None:
+    """Its Markdown stays, for GitHub shows none there."""
+    assert inert.title(given_title, 100) == "Fix @\u200bocto's #\u200b12"

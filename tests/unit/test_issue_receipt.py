@@ -1,0 +1,106 @@
+"""What is said at the end: by how it ended, with a receipt."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from asked_for import ASKED
+from claude_run.errors import Code
+from gateway.github.policy import HeldBack
+from gateway.issues import receipt
+from gateway.sessions.record import Usage
+from gateway.work.outcome import Outcome
+from gateway.work.record import Kind, State, WorkItem
+
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+OUTCOME = Outcome(
+    result="Mended. Fixes #4, thanks @octo.",
+    usage=Usage(input_tokens=20_383, output_tokens=118, cost_usd=0.0839),
+    turns=5,
+    seconds=123,
+    denied=("Bash", "Bash", "WebFetch"),
+)
+PULL = {
+    "url": "https://github.com/octo/app/pull/13",
+    "number": 13,
+    "files": ["a.py", "odd`name"],
+    "heldBack": [{"path": ".github/workflows/x.yml", "rule": "protected"}],
+}
+ITEM = WorkItem(
+    key="k1",
+    kind=Kind.ISSUE,
+    state=State.PUBLISHED,
+    created_at=NOW,
+    updated_at=NOW,
+    not_before=NOW,
+    lease_until=NOW,
+    asked=ASKED.to_data(),
+    session="ab.issue-1-12",
+    facts={"removed": {"HTML comments": 2}, "warnings": ["a `key` is wrong"], "phrase": "@bot"},
+    outcome=OUTCOME.to_data(),
+    publication=PULL,
+)
+
+
+def failed(code: Code, **publication: object) -> str:
+    outcome = replace(OUTCOME, code=code, message="internal detail <x>").to_data()
+    return receipt.report(replace(ITEM, outcome=outcome, publication=publication))
+
+
+def test_a_pull_request_is_named_with_its_receipt() -> None:
+    """Link, held back, warning, figures, and how to go on."""
+    told = receipt.report(ITEM)
+    assert told.startswith(
+        "<!-- claude-run-work:k1 -->\n\n### Claude opened a pull request: [#13]("
+    )
+    for line in (
+        "- `.github/workflows/x.yml`: protected",
+        r"> ⚠️ a \`key\` is wrong",
+        "| Files | 2: `a.py`, `` odd`name `` |",
+        "| Turns | 5 |",
+        "| Tokens | 20,383 in · 118 out |",
+        "| Cost | $0.08 |",
+        "| Time | 2 min 3 s |",
+        "| Denied | `Bash` (2), `WebFetch` |",
+        "| Removed from the request | 2 HTML comments |",
+        "| Session | `issue-1-12` |",
+    ):
+        assert line in told.split("\n")
+    assert "comment with `@bot` here or on the pull request" in told
+    assert told.endswith("---\n\nMended. Fixes #\u200b4, thanks @\u200bocto.")
+
+
+def test_without_a_change_the_answer_is_the_comment() -> None:
+    """And it says why there is no pull request."""
+    told = receipt.report(replace(ITEM, publication={"commentOnly": True}))
+    assert "### Claude's answer\n\nNothing was changed" in told
+    held = receipt.report(replace(ITEM, publication={"heldBack": PULL["heldBack"]}))
+    assert "All that was changed is held back" in held
+    fork = replace(ITEM, publication={}, facts={**ITEM.facts, "commentOnly": True})
+    assert "comes from a fork" in receipt.report(fork)
+
+
+@pytest.mark.parametrize("code", list(Code))
+def test_each_failure_says_what_to_do(code: Code) -> None:
+    """Without what is meant for operators, and with the draft if there is one."""
+    told = failed(code)
+    assert "### Stopped" in told if code is Code.CANCELLED else "### Claude could not do it" in told
+    if code is not Code.VALIDATION_ERROR:
+        assert "internal detail" not in told
+    assert "<x>" not in told
+    draft = failed(code, url=PULL["url"], number=13, draft=True)
+    assert "What was done until then is in a draft: [#13](" in draft
+
+
+def test_the_pull_request_closes_its_issue_and_no_other() -> None:
+    """Whatever the agent wrote; on somebody's pull request it closes nothing."""
+    title, body = receipt.pull_request(ITEM, [HeldBack(path="x", rule="too large")])
+    assert title == "Mend @\u200bocto's #\u200b4"
+    assert body.startswith("Fixes #12\n")
+    assert "Fixes #4" not in body
+    assert "- `x`: too large" in body
+    of_pull = replace(ASKED, is_pull=True, title="\u200b")
+    title, body = receipt.pull_request(replace(ITEM, asked=of_pull.to_data()), [])
+    assert title == "Issue 12"
+    assert body.startswith("For #12\n")
