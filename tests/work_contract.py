@@ -75,7 +75,7 @@ class WorkContract:
                 with lock:
                     at_work[item.conversation] += 1
                     assert at_work[item.conversation] == 1
-                running, nothing = claims.begin(
+                running, begun = claims.begin(
                     item,
                     session="s",
                     branch=None,
@@ -83,7 +83,7 @@ class WorkContract:
                     facts={},
                     within=lambda _tx: 0,
                 )
-                assert nothing is None
+                assert begun == 0
                 done = claims.published(claims.produced(running, {}), {})
                 with lock:
                     at_work[item.conversation] -= 1
