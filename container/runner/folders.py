@@ -129,6 +129,8 @@ def _run(*command: str) -> None:
     with suppress(subprocess.TimeoutExpired):
         subprocess.run(
             command,
+            # Not ours, which holds the key.
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

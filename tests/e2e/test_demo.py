@@ -215,7 +215,7 @@ def test_a_service_that_does_not_get_ready_is_given_up(
             stack.start()
         assert failed.value.lines == ["not yet"]
         started = descendants(os.getpid())
-    assert still_there({p: c for p, c in started.items() if "double" in c}) == {}
+    assert still_there({p: c for p, c in started.items() if c.endswith("-m double")}) == {}
 
 
 def test_a_service_that_dies_at_once_is_told_with_its_words(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_service_that_will_not_end_is_killed_with_its_group(
         started = {
             pid: command
             for pid, command in descendants(os.getpid()).items()
-            if "double" in command or "61.25" in command
+            if command.endswith("-m double") or "61.25" in command
         }
         assert len(started) == 2
     assert still_there(started) == {}

@@ -202,7 +202,8 @@ def test_a_run_is_the_runners(gateway: str, runner: servers.Server) -> None:
 def test_whoever_leaves_ends_the_run(http: httpx2.Client, gateway: str, accept: str) -> None:
     """The run dies, its slot is free, and what it used is counted."""
     before = quota(http, gateway)["dailyTokens"]
-    timeout = httpx2.Timeout(60, read=3)
+    # Without a stream there is nothing to see of it: by then the model has begun.
+    timeout = httpx2.Timeout(60, read=10)
     try:
         with http.stream(
             "POST", f"{gateway}/run", json=SLOW, headers={"Accept": accept}, timeout=timeout
