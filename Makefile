@@ -13,11 +13,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Told to keep no bytecode, each process of the tests would compile all of it again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo dev test emulate check bench lock infra image clean
+.PHONY: help install demo dev dev-github test emulate check bench lock infra image clean
 
 help:
 	@echo 'make demo     start everything here, run one prompt (PROMPT="…"), end everything'
 	@echo 'make dev      start everything here and stay (PORT=8080)'
+	@echo 'make dev-github  the same with a GitHub here to try issues on (needs node and npm)'
 	@echo 'make test     all tests'
 	@echo 'make check    lint, format and types'
 	@echo 'make bench    the benchmarks'
@@ -49,6 +50,9 @@ demo: $(INSTALLED)
 dev: $(INSTALLED)
 	@$(BIN)/claude-run dev
 
+dev-github: $(INSTALLED) emulate
+	@PYTHONPATH=tests $(BIN)/python tests/dev_github.py
+
 # Unit tests first. They and the rest wait more than they compute, hence more processes than cores.
 # End to end the tests of a file share servers, so they run in one process; tests/e2e/conftest.py
 # says which files begin.
@@ -71,8 +75,10 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/mypy tests bench
 
-bench: $(INSTALLED)
+bench: $(INSTALLED) emulate
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/intake.py
+	$(BIN)/python bench/issues.py
 
 # One version of each package everywhere: the deployables take theirs from the first file.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version $(shell cat .python-version) --no-header

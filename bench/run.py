@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import servers
-from sessions import SETTINGS, replay, together, writes
+from sessions import SETTINGS, first_answer, replay, together, writes
 from timing import at_once, bare, memory, session, through
 
 DELTAS = 20_000
@@ -97,10 +97,12 @@ def main() -> int:
             print(f"round {number + 1} of {rounds}", file=sys.stderr)
         peak = memory(runner.pid, "VmHWM")
         replayed = replay(runner.url)
+        started = min(first_answer(runner.url) for _ in range(3))
     crowd = together()
     figures = [
         Figure(name="MB of the runner, at most", value=peak, bound=150),
         Figure(name="store writes a second, a session", value=max(written), bound=8),
+        Figure(name="ms to api's first answer", value=started * 1000, bound=1_200),
         Figure(name="ms to a replay's first event", value=replayed.first * 1000, bound=100),
         Figure(name="events a second of a replay", value=replayed.rate, bound=20_000, least=True),
         Figure(name="MB of the gateway, 50 sessions", value=crowd.memory, bound=400),

@@ -82,6 +82,15 @@ def writes(url: str, folder: Path) -> float:
     return len(commits.moments) / seconds
 
 
+def first_answer(runner: str) -> float:
+    """Seconds from the start of an `api` process, its store not made yet, to its first answer."""
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.monotonic()
+        with servers.running_gateway(runner, Path(folder), target="api") as api:
+            CLIENT.get(f"{api.url}/interactive").raise_for_status()
+            return time.monotonic() - begin
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
     """How a long log was read: seconds to its first event, events a second."""

@@ -8,9 +8,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from programs import descendants
-from servers import Server, Stream, post_run, say, scenario, use
+from servers import PLANTED_KEY, Server, Stream, post_run, say, scenario, use
 
 LOOT = "loot.txt"
+
+# Weaknesses that do not hide each other, together in one runner: every run has a user of its own…
+UNGUARDED = (
+    "inherited-environment",
+    "obedient",
+    "unnamed-tools",
+    "small-disk",
+    "no-disk-watch",
+    "no-sweep",
+    "no-removal",
+    "local-callers",
+)
+# …or the runner's; and the runner as an ordinary user, whole and not.
+SAME_USER = ("shared-user", "readable")
+LAPTOP = ("laptop", "few-processes")
+UNGUARDED_LAPTOP = ("laptop", "readable")
+# A variable of theirs that nobody thought of.
+PLANTED_VARIABLE = {"SOME_SERVICE_PASSWORD": f"{PLANTED_KEY}-password"}
 
 # Patterns that match the planted secrets without holding one: what an attacker knows of a key.
 WANTED = r"sk-pl[a]nted-[a-z0-9-]{20,}|sk-ant-oat01-pl[a]nted-[a-z0-9-]{20,}|ghs_pl[a]nted\S{20,}"
@@ -121,16 +139,15 @@ def watched_processes(root: int) -> Iterator[set[str]]:
     """
     seen: set[str] = set()
     stop = threading.Event()
+    itself = _read(root, "cmdline")
 
     def look() -> None:
-        while not stop.wait(0.005):
+        while not stop.wait(0.02):
             for pid in descendants(root):
-                for part in ("cmdline", "environ"):
-                    try:
-                        raw = Path(f"/proc/{pid}/{part}").read_bytes()
-                    except OSError:
-                        continue
-                    seen.add(raw.replace(b"\0", b" ").decode("utf-8", "replace"))
+                command = _read(pid, "cmdline")
+                # Forked and not yet another program: still the server, which has its key.
+                if command != itself:
+                    seen.update((command, _read(pid, "environ")))
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -139,3 +156,12 @@ def watched_processes(root: int) -> Iterator[set[str]]:
     finally:
         stop.set()
         thread.join()
+
+
+def _read(pid: int, part: str) -> str:
+    """A file of /proc, with blanks for its NULs; empty where the process is gone."""
+    try:
+        raw = Path(f"/proc/{pid}/{part}").read_bytes()
+    except OSError:
+        return ""
+    return raw.replace(b"\0", b" ").decode("utf-8", "replace")

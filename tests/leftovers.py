@@ -26,7 +26,8 @@ def left_behind() -> set[str]:
 
 
 def _folders() -> set[str]:
-    private = [path for path in TMP.glob(f"{PRIVATE}*") if path.is_dir()]
+    # By the runner's number; what the command line makes for itself has another name.
+    private = [path for path in TMP.glob(f"{PRIVATE}[0-9]*") if path.is_dir()]
     others = {path for path in private if _runner_is_anothers(path)}
     sessions = {_session_of(path) for path in others}
     workspaces = {

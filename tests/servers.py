@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import secrets
 import shutil
 import signal
 import subprocess
@@ -25,7 +26,8 @@ REPOSITORY = Path(__file__).parent.parent
 # What a server of ours needs from this machine; everything else is the test's to name.
 KEPT = ("PATH", "LANG", "HOME", "SSL_CERT_FILE")
 
-PLANTED_KEY = "sk-planted-anthropic-key-0123456789"
+# Another one in each process of the tests: what is searched for is no other one's.
+PLANTED_KEY = f"sk-planted-anthropic-key-{secrets.token_hex(8)}"
 PLANTED_GITHUB_TOKEN = "ghs_planted.github-token_0123456789"
 
 

@@ -75,7 +75,7 @@ class WorkContract:
                 with lock:
                     at_work[item.conversation] += 1
                     assert at_work[item.conversation] == 1
-                running, _ = claims.begin(
+                running, nothing = claims.begin(
                     item,
                     session="s",
                     branch=None,
@@ -83,6 +83,7 @@ class WorkContract:
                     facts={},
                     within=lambda _tx: 0,
                 )
+                assert nothing is None
                 done = claims.published(claims.produced(running, {}), {})
                 with lock:
                     at_work[item.conversation] -= 1

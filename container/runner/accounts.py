@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from claude_run.errors import Code, StoppedError
+from claude_run.peers import AGENT_UIDS
 from runner.agent import User
 
-# Above every system's own accounts and below the ranges that containers map (65,536 and up).
-FIRST_UID = 20_000
-MAX_USERS = 1_000
+FIRST_UID = AGENT_UIDS.start
+MAX_USERS = len(AGENT_UIDS)
 # One empty file for each user that was ever lent; whoever has locked it has the user.
 LOCKS = Path("/run/claude-run-users")
 

@@ -18,8 +18,8 @@ from claude_run import spans, tracing
 from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError, error_data
 from claude_run.identity import AuthSettings, Mode, authenticate, check_local_request
 from claude_run.idtoken import Certificates
+from claude_run.peers import is_agent
 from claude_run.wire import MAX_BODY_BYTES, parse_run_request
-from runner.peers import is_agent
 from runner.plan import make_plan
 from runner.runs import Runs
 from runner.serve import serve_object, serve_stream

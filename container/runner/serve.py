@@ -18,7 +18,7 @@ from runner.sinks import Frame, ObjectSink, Sink, StreamSink
 
 log = structlog.get_logger()
 
-# After the end of a run, how long a client may take to read what is left before it is given up.
+# After the end of a run, how long a client may read nothing of what is left before it is given up.
 STALL_SECONDS = 120.0
 
 _HEADERS = [
@@ -42,14 +42,18 @@ async def serve_stream(
     first = asyncio.FIRST_COMPLETED
     try:
         await asyncio.wait({writer, leaving, producer}, return_when=first)
-        # What is left once the run is over: the rest of a buffer with a bound.
-        await asyncio.wait({writer, leaving}, return_when=first, timeout=STALL_SECONDS)
+        # What is left once the run is over, for as long as it is being read.
+        taken = -1
+        while taken != outlet.taken and not (writer.done() or leaving.done()):
+            taken = outlet.taken
+            await asyncio.wait({writer, leaving}, return_when=first, timeout=STALL_SECONDS)
         if writer.done():
             await writer
     finally:
         for task in (leaving, writer, producer):
             task.cancel()
         await to_the_end(asyncio.wait({leaving, writer, producer}))
+        outlet.close()
         log.info("stream ended", session_id=plan.session_id, request_id=request_id)
 
 

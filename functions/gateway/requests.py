@@ -6,7 +6,6 @@ Every refusal is a `CallerError` that names the field and the rule.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from pydantic.alias_generators import to_camel
@@ -25,12 +24,13 @@ from claude_run.wire_sessions import (
     StartRequest,
     TurnRequest,
 )
+from gateway.paging import place_of
+from gateway.store import Cursor
 
 __all__ = [
     "ListQuery",
     "MessageRequest",
     "StartRequest",
-    "page_token",
     "parse_delivery_id",
     "parse_last_event_id",
     "parse_list",
@@ -52,11 +52,7 @@ STORED_KEY_UPSTREAM = "https://api.anthropic.com"
 _PASSED_ON = tuple(
     name for name in SessionOptions.model_fields if name not in ("create_pr", "detach")
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _EVENT_ID = re.compile(r"[0-9]{1,19}")
-# Microseconds since 1970, until the year 2286.
-_PAGE_TOKEN = re.compile(r"[0-9]{1,16}")
 _PAGE_LIMIT = re.compile(r"[0-9]{1,3}")
 _DELIVERY_ID = re.compile(DELIVERY_ID_PATTERN.removeprefix("^").removesuffix("$"))
 _SESSION_ID = re.compile(SESSION_ID_PATTERN.removeprefix("^").removesuffix("$"))
@@ -90,10 +86,10 @@ class _StatusQuery(Wire):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListQuery:
-    """A page: so many sessions, made before a moment; from the newest without one."""
+    """A page: so many entries behind a place; from the newest without one."""
 
     limit: int
-    before: datetime | None
+    after: Cursor | None
 
 
 def parse_status(query: Query) -> str:
@@ -109,10 +105,11 @@ def parse_list(query: Query) -> ListQuery:
     limit, token = given.get("limit", str(DEFAULT_PAGE)), given.get("pageToken")
     if not _PAGE_LIMIT.fullmatch(limit) or not 1 <= int(limit) <= MAX_PAGE:
         raise _refusal("limit", f"must be a number from 1 to {MAX_PAGE}")
-    if token is not None and not _PAGE_TOKEN.fullmatch(token):
-        raise _refusal("pageToken", "is none that this gateway gave")
-    before = _EPOCH + int(token) * _MICROSECOND if token is not None else None
-    return ListQuery(limit=int(limit), before=before)
+    try:
+        after = place_of(token) if token is not None else None
+    except ValueError:
+        raise _refusal("pageToken", "is none that this gateway gave") from None
+    return ListQuery(limit=int(limit), after=after)
 
 
 def parse_flag(name: str, query: Query) -> bool:
@@ -123,11 +120,6 @@ def parse_flag(name: str, query: Query) -> bool:
     if (text := given.get(name, "false")) not in ("true", "false"):
         raise _refusal(name, "must be true or false")
     return text == "true"
-
-
-def page_token(created_at: datetime) -> str:
-    """What asks for the sessions made before this one."""
-    return str((created_at - _EPOCH) // _MICROSECOND)
 
 
 def parse_session_id(text: str) -> str:

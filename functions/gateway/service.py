@@ -117,8 +117,9 @@ class Gateway(Instance):
         kept = request.kept_options(session.options)
         reach = self._reach(caller, session, kept, request)
         self.pull_requests.lend(reach, options)
+        wanted = self._wanted(options, request.own_key)
         claim = self.registry.next_turn(
-            session.key, remembered(kept, reach), self._wanted(options, request.own_key)
+            session.key, remembered(kept, reach), wanted, seen=session.turn
         )
         return self._drive(claim, request.prompt, options, reach)
 

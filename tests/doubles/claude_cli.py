@@ -1,7 +1,7 @@
 """A Claude Code that goes wrong, for failures the real one does not show on demand.
 
-It is installed as an executable in a folder that every user can reach; `behaviour(name)` writes
-one. Everything else in these tests is the real thing.
+It is installed as an executable in a folder that every user can reach. Everything else in these
+tests is the real thing.
 """
 
 from pathlib import Path
@@ -39,9 +39,28 @@ BEHAVIOURS = {
 }
 
 
+# Which one is to be had is the model that a run names.
+_CHOICE = """for argument in "$@"; do
+  [ "$last" = --model ] && exec "$(dirname "$0")/claude-$argument" "$@"
+  last=$argument
+done
+echo 'no model was named' >&2; exit 64"""
+
+
 def behaviour(name: str, folder: Path) -> Path:
     """Install the named behaviour; returns the executable."""
-    path = folder / f"claude-{name}"
-    path.write_text(f"#!/bin/bash\n{BEHAVIOURS[name]}\n")
+    return _install(f"claude-{name}", BEHAVIOURS[name], folder)
+
+
+def behaviour_by_model(folder: Path) -> Path:
+    """Install all of them; the executable behaves as the run's `model` says."""
+    for name in BEHAVIOURS:
+        behaviour(name, folder)
+    return _install("claude", _CHOICE, folder)
+
+
+def _install(name: str, script: str, folder: Path) -> Path:
+    path = folder / name
+    path.write_text(f"#!/bin/bash\n{script}\n")
     path.chmod(0o755)
     return path

@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import sys
+from typing import Any
 
 STREAMS = 3
 # What a pipe takes in one piece, whoever else writes into it: POSIX's PIPE_BUF, at least.
@@ -25,7 +26,7 @@ class Server:
         self.library = f"{root}/lib"
         sys.path[:0] = [f"{self.library}/third_party", self.library]
         os.environ["CLOUDSDK_ROOT_DIR"] = root
-        from googlecloudsdk import gcloud_main
+        from googlecloudsdk import gcloud_main  # type: ignore[import-not-found] # gcloud's own
 
         self.gcloud = gcloud_main
         self.cli = gcloud_main.CreateCLI([])
@@ -33,7 +34,7 @@ class Server:
         gc.disable()
         self.learned, self.telling = os.pipe()
         self.rest = b""
-        self.commands = {}
+        self.commands: dict[int, socket.socket] = {}
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(address)
         self.listener.listen(64)
@@ -46,7 +47,8 @@ class Server:
         """For ever."""
         os.write(1, b"ready\n")
         while True:
-            waiting = [self.listener, self.learned, self.woken, *self.commands.values()]
+            waiting: list[Any] = [self.listener, self.learned, self.woken]
+            waiting += self.commands.values()
             ready, _, _ = select.select(waiting, [], [])
             if self.woken in ready:
                 os.read(self.woken, PIECE)
@@ -104,7 +106,7 @@ class Server:
             os.dup2(stream, number)
         os.chdir(folder)
         os.environ.clear()
-        os.environ.update(part.split("=", 1) for part in parts[int(count) :])
+        os.environ.update(dict(part.split("=", 1) for part in parts[int(count) :]))
         sys.argv = [f"{self.library}/gcloud.py", *parts[: int(count)]]
         known, status = set(sys.modules), 1
         try:

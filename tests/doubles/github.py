@@ -12,9 +12,8 @@
 `github.environ()` is what a process of ours needs to find it: `GITHUB_API_URL` and
 `GITHUB_SERVER_URL` are the same address, which serves API and clones alike. `repository.ref` is
 its `RepositoryRef`, with the installation's number. Each test makes repositories of its own;
-users are shared: `octo` owns the repositories, `writer` may write, `reader` may read,
-`stranger` has nothing, `robot[bot]` is
-another App's. The App itself writes as `claude-run-test[bot]`.
+users are shared: `octo` owns the repositories, `writer` may write, `reader` may read, `stranger`
+has nothing, `robot[bot]` is another App's. The App itself writes as `claude-run-test[bot]`.
 
 The same in the API and in git, for `repository.commit` and what the API writes are carried over
 at once, object by object, under the same ids: commits, trees, blobs, branches.

@@ -123,7 +123,7 @@ class GitHubApps:
             "events": app.manifest.get("default_events", []),
         }
 
-    def api(self, method: str, path: str, bearer: str) -> tuple[int, object]:
+    def api(self, method: str, path: str, query: dict[str, str], bearer: str) -> tuple[int, object]:
         """What an App may ask."""
         if path == "/installation/repositories":
             if bearer not in self._tokens:
@@ -131,7 +131,9 @@ class GitHubApps:
             app_id, number = self._tokens[bearer]
             found = self.apps[app_id].installations[number]
             names = [{"id": key, "full_name": name} for key, name in found.items()]
-            return 200, {"total_count": len(names), "repositories": names}
+            size, page = int(query.get("per_page", "30")), int(query.get("page", "1"))
+            shown = names[size * (page - 1) : size * page]
+            return 200, {"total_count": len(names), "repositories": shown}
         try:
             claims = jwt.decode(bearer, key_pair()[1], algorithms=["RS256"])
             app = self.apps[int(claims["iss"])]
@@ -196,7 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
         if found := re.fullmatch(r"/apps/([^/]+)/installations/new", parts.path):
             return self._install(github.app(found[1]), method)
         bearer = self.headers.get("Authorization", "").partition(" ")[2]
-        status, value = github.api(method, parts.path, bearer)
+        status, value = github.api(method, parts.path, query, bearer)
         return self._send(status, json.dumps(value).encode(), "application/json")
 
     def _new(self, owner: str, query: dict[str, str], body: bytes) -> None:

@@ -14,7 +14,7 @@ from gateway.github.asked import Asked, RepositoryRef
 from gateway.github.policy import HeldBack
 from gateway.github.publication import Publication, Published
 from gateway.sessions.events import SessionEvent
-from gateway.work.desk import Admission
+from gateway.work.desk import Admission, Head
 from gateway.work.record import WorkItem
 
 PULL = 9
@@ -29,7 +29,7 @@ class LightAdmission:
     options: Mapping[str, Any] = field(default_factory=dict)
     comment: int | None = 4
     base: str = "main"
-    head: None = None
+    head: Head | None = None
     comment_only: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
 

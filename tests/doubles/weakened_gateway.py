@@ -115,6 +115,10 @@ def kept_key() -> None:
     _put(StartRequest, kept_options=kept_options)
 
 
+# Ends with its parent, even where that was killed.
+_IDLE = "import os, time\nparent = os.getppid()\nwhile os.getppid() == parent: time.sleep(0.2)"
+
+
 def idle_workers() -> None:
     """Nothing taken out: workers are started, and only stay."""
     from gateway.work import children
@@ -122,7 +126,7 @@ def idle_workers() -> None:
     init = children.ProcessStarter.__init__
 
     def idle(starter: children.ProcessStarter, environ: Mapping[str, str]) -> None:
-        init(starter, environ, arguments=("-c", "import time; time.sleep(3600)"))
+        init(starter, environ, arguments=("-c", _IDLE))
 
     _put(children.ProcessStarter, __init__=idle)
 

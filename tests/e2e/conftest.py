@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,19 +10,37 @@ import pytest
 
 import servers
 import thoroughness  # noqa: F401 - it sets Hypothesis up
+from attacks import PLANTED_VARIABLE
 from doubles.emulate import require_emulate
 from doubles.github import GitHub, serve_github
 from leftovers import left_behind
 
-GONE_SECONDS = 10.0
+# Where a process of a run is not gone by then, it stays.
+GONE_SECONDS = 30.0
 # The same runner with mechanisms taken out, by name: an attack must succeed against it.
 WEAKENED = Path(__file__).parent.parent / "doubles" / "weakened_runner.py"
-
-# Whoever starts the tests in the background may have SIGINT ignored, and so would every process
-# that they start: Ctrl-C is what some of them are about.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+# A file is one piece of work to pytest-xdist. These take longest, and begin first.
+LONGEST = (
+    "test_image.py",
+    "test_deploy.py",
+    "test_issues.py",
+    "test_stopping.py",
+    "test_session_faults.py",
+    "test_store_firestore.py",
+    "test_attacks_limits.py",
+    "test_sessions.py",
+)
 
 MakeRunner = Callable[..., servers.Server]
+
+# Whoever starts the tests in the background has them ignore Ctrl-C, and all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first: the others are at their end when it is."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +53,7 @@ def model() -> Iterator[servers.Server]:
 @pytest.fixture(scope="session")
 def runner(model: servers.Server) -> Iterator[servers.Server]:
     """A runner as it stands on this machine: with users of its own where tests run as root."""
-    with servers.running_runner(model.url) as server:
+    with servers.running_runner(model.url, **PLANTED_VARIABLE) as server:
         yield server
 
 
@@ -52,13 +70,26 @@ def make_runner(model: servers.Server) -> Iterator[MakeRunner]:
     """Start runners with settings of a test's own; they end with the test."""
     with ExitStack() as stack:
 
-        def make(
-            *, upstream: str = model.url, weak: Sequence[str] = (), **environ: str
-        ) -> servers.Server:
-            command = (str(WEAKENED), *weak) if weak else ("-m", "runner")
-            return stack.enter_context(servers.running_runner(upstream, command=command, **environ))
+        def make(*, upstream: str = model.url, **environ: str) -> servers.Server:
+            return stack.enter_context(servers.running_runner(upstream, **environ))
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def weakened(model: servers.Server) -> Iterator[MakeRunner]:
+    """Runners with mechanisms taken out, named; each is started once, and shared like `runner`."""
+    found: dict[tuple[str, ...], servers.Server] = {}
+    with ExitStack() as stack:
+
+        def named(*names: str) -> servers.Server:
+            if names not in found:
+                command = (str(WEAKENED), *names)
+                context = servers.running_runner(model.url, command=command, **PLANTED_VARIABLE)
+                found[names] = stack.enter_context(context)
+            return found[names]
+
+        yield named
 
 
 @pytest.fixture(autouse=True)

@@ -118,6 +118,7 @@ def test_every_answer_is_as_described(gateway: str, described: Any) -> None:  # 
     """No 5xx, no other status, content type, header or shape; wrong input is refused."""
     from schemathesis.checks import load_all_checks
     from schemathesis.core.failures import FailureGroup
+    from schemathesis.core.result import Ok
     from schemathesis.pytest.lazy import get_all_tests
 
     numbers = count()
@@ -138,7 +139,7 @@ def test_every_answer_is_as_described(gateway: str, described: Any) -> None:  # 
         given_kwargs={},
     )
     tried = []
-    for operation, test in (found.ok() for found in tests):
+    for operation, test in (found.ok() for found in tests if isinstance(found, Ok)):
         test()
         tried.append(f"{operation.method.upper()} {operation.path}")
     assert len(tried) == sum(len(operations) for operations in document()["paths"].values())

@@ -18,7 +18,7 @@ from conftest import MakeRunner
 from pydantic import SecretStr
 
 import servers
-from attacks import everything, leaks, loot, run_script
+from attacks import UNGUARDED, everything, leaks, loot, run_script
 from claude_run.credential import CredentialKind
 from doubles.recording_server import OK, Asked, RecordingServer, Script, recording_server
 from runner.__main__ import QuietServer, _config, listen
@@ -28,8 +28,7 @@ from runner.broker.grants import MAX_PARALLEL, Grant, Grants
 from runner.credential import Credential
 from servers import PLANTED_KEY, scenario
 
-# One process for all attacks: what a weakened runner leaks, another hunt would find.
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("attacks")]
+pytestmark = pytest.mark.e2e
 
 ANSWER_SECONDS = 10.0
 OPEN = "POST /v1/messages HTTP/1.1"
@@ -457,13 +456,13 @@ true"""
 @pytest.mark.parametrize("defended", [True, False])
 @pytest.mark.root
 def test_an_agent_starts_no_run_of_its_own(
-    runner: servers.Server, make_runner: MakeRunner, defended: bool
+    runner: servers.Server, weakened: MakeRunner, defended: bool
 ) -> None:
     """On a laptop whoever is there may call; an agent that calls would spend without a limit."""
     if os.geteuid() != 0:
         return
     inner = json.dumps({"prompt": scenario(servers.say("inner words"))})
-    server = runner if defended else make_runner(weak=["local-callers"])
+    server = runner if defended else weakened(*UNGUARDED)
     script = f"""cat > body.json <<'JSON'
 {inner}
 JSON

@@ -1,8 +1,8 @@
 """What a run must not pass: another run, its processes' number, its disk, its end."""
 
-import contextlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import time
@@ -11,36 +11,34 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import WEAKENED, MakeRunner
+from conftest import MakeRunner
 
 import servers
-from attacks import files, loot, run_script
+from attacks import LAPTOP, SAME_USER, UNGUARDED, files, loot, run_script
+from processes import processes_with
 from servers import post_run, say, scenario, use
 
-# One process for all attacks: what a weakened runner leaks, another hunt would find.
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("attacks")]
+pytestmark = pytest.mark.e2e
 
 AS_ROOT = os.geteuid() == 0
 MCP_SERVER = (Path(__file__).parent.parent / "doubles" / "mcp_server.sh").read_text()
 own_users = pytest.mark.skipif(not AS_ROOT, reason="without root no run has a user of its own")
 
 
-@pytest.fixture(scope="module")
-def narrow(model: servers.Server) -> Iterator[servers.Server]:
+@pytest.fixture
+def narrow(weakened: MakeRunner) -> servers.Server:
     """A runner that gives a run little disk and few processes."""
-    command = (str(WEAKENED), "small-disk", "few-processes")
-    with servers.running_runner(model.url, command=command) as server:
-        yield server
+    return weakened("small-disk", "few-processes")
 
 
 @own_users
 @pytest.mark.root
 @pytest.mark.parametrize("defended", [True, False])
 def test_a_tool_that_is_not_named_does_not_run(
-    runner: servers.Server, make_runner: MakeRunner, defended: bool
+    runner: servers.Server, weakened: MakeRunner, defended: bool
 ) -> None:
     """Not even where nothing is asked: one tool of a server is named, the other is not."""
-    server = runner if defended else make_runner(weak=["unnamed-tools"])
+    server = runner if defended else weakened(*UNGUARDED)
     turns = [use("mcp__double__shout", text="a"), use("mcp__double__whisper", text="b"), say("x")]
     double = {"command": "bash", "args": ["-c", MCP_SERVER], "env": {"MCP_GREETING": "hello"}}
     stream = post_run(
@@ -94,10 +92,10 @@ def meeting(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.root
 @pytest.mark.parametrize("defended", [True, False])
 def test_two_runs_do_not_touch_each_other(
-    runner: servers.Server, make_runner: MakeRunner, meeting: Path, defended: bool
+    runner: servers.Server, weakened: MakeRunner, meeting: Path, defended: bool
 ) -> None:
     """Files, environment, memory, descriptors, signals: the attacker gets nothing done."""
-    server = runner if defended else make_runner(weak=["shared-user"])
+    server = runner if defended else weakened(*SAME_USER)
     with ThreadPoolExecutor(2) as pool:
         victim = pool.submit(run_script, server, VICTIM.format(meeting=meeting))
         thief = pool.submit(run_script, server, ATTACKER.format(meeting=meeting))
@@ -130,11 +128,12 @@ def test_a_run_has_a_bounded_number_of_processes(
 def test_a_fork_bomb_ends_with_its_run(narrow: servers.Server) -> None:
     """Whatever becomes of Claude Code under it: an end that is told, and nothing left."""
     ends_in_time(narrow)
+    assert post_run(narrow.url, {"prompt": scenario(say("still here"))}).text == "still here"
 
 
-def test_a_fork_bomb_ends_with_its_run_on_a_laptop(make_runner: MakeRunner) -> None:
+def test_a_fork_bomb_ends_with_its_run_on_a_laptop(weakened: MakeRunner) -> None:
     """There the processes are not told apart by their user, but by whose children they are."""
-    ends_in_time(make_runner(weak=["laptop", "few-processes"]))
+    ends_in_time(weakened(*LAPTOP))
 
 
 def ends_in_time(server: servers.Server) -> None:
@@ -142,58 +141,97 @@ def ends_in_time(server: servers.Server) -> None:
     stream = run_script(server, BOMB + "sleep 1", timeoutMinutes=0.1)
     assert stream.events[-1].event == "done"
     assert time.monotonic() - begin < 20
-    again = post_run(server.url, {"prompt": scenario(say("still here"))})
-    assert again.text == "still here"
 
 
-DAEMON = """perl -MPOSIX -e '
-  for (1 .. 3) {
+# Nobody else's on this machine.
+DAEMON_SECONDS = [f"6{number}0.{secrets.randbelow(10**9):09}" for number in range(3)]
+DAEMON_NAME = f"kworker-{secrets.token_hex(4)}"
+DAEMON = f"""perl -MPOSIX -e '
+  for (1 .. 3) {{
     next if fork; setsid; exit if fork; setsid; exit if fork;
-    $SIG{$_} = "IGNORE" for qw(TERM HUP INT QUIT PIPE CHLD);
-    close STDIN; close STDOUT; close STDERR; chdir "/"; $0 = "kworker-daemon";
-    POSIX::setpgid(0, 0); sleep 600 while 1 }'
-nohup sleep 601 > /dev/null 2>&1 & disown
-setsid -f sleep 602; (trap '' TERM; exec sleep 603) & true"""
+    $SIG{{$_}} = "IGNORE" for qw(TERM HUP INT QUIT PIPE CHLD);
+    close STDIN; close STDOUT; close STDERR; chdir "/"; $0 = "{DAEMON_NAME}";
+    POSIX::setpgid(0, 0); sleep 600 while 1 }}'
+nohup sleep {DAEMON_SECONDS[0]} > /dev/null 2>&1 & disown
+setsid -f sleep {DAEMON_SECONDS[1]}; (trap '' TERM; exec sleep {DAEMON_SECONDS[2]}) & true"""
 
 
-@pytest.mark.parametrize("defended", [True, False])
-def test_no_process_outlives_its_run(
-    runner: servers.Server, make_runner: MakeRunner, defended: bool
-) -> None:
-    """Forked twice, in sessions of their own, deaf to SIGTERM: gone before the stream ends."""
-    server = runner if defended else make_runner(weak=["no-sweep"])
-    stream = run_script(server, DAEMON)
-    survivors = daemons()
-    with contextlib.ExitStack() as stack:
-        for pid in survivors:
-            stack.callback(os.kill, pid, signal.SIGKILL)
-    assert stream.error is None
-    assert (survivors == []) is defended
+LITTER = """touch /tmp/litter-1 /var/tmp/litter-1; mkfifo /tmp/litter-fifo
+mkdir -p /dev/shm/litter-1/a/b; chmod 0 /dev/shm/litter-1; ln -s /etc/passwd /tmp/litter-link
+ipcmk -M 1000000 -p 0666; ipcmk -Q -p 0666; ipcmk -S 3 -p 0666
+echo '{"mcpServers": {}}' > /tmp/.mcp.json; mkdir /tmp/.claude; echo '# Evil' > /tmp/CLAUDE.md
+chmod -R 000 .; true"""
+
+
+REMOVERS = {
+    "file": ("rm", "-rf"), "shm": ("ipcrm", "-m"), "msg": ("ipcrm", "-q"), "sem": ("ipcrm", "-s"),
+}  # fmt: skip
 
 
 @own_users
 @pytest.mark.root
-def test_no_process_outlives_its_run_when_its_launcher_hangs(make_runner: MakeRunner) -> None:
+@pytest.mark.parametrize("defended", [True, False])
+def test_the_next_run_finds_nothing_of_the_last(
+    runner: servers.Server, weakened: MakeRunner, defended: bool
+) -> None:
+    """Processes forked twice, in sessions of their own, deaf to SIGTERM; files in shared folders,
+    shared memory, queues, semaphores: gone before the stream ends."""
+    server = runner if defended else weakened(*UNGUARDED)
+    before = litter()
+    stream = run_script(server, f"{DAEMON}\n{LITTER}")
+    survivors, left = daemons(), litter() - before
+    for pid in survivors:
+        os.kill(pid, signal.SIGKILL)
+    for kind, name in left:
+        subprocess.run([*REMOVERS[kind], name], check=True)
+    assert stream.error is None
+    assert bool(survivors) is not defended
+    assert {kind for kind, _ in left} == (set() if defended else {"file", "shm", "msg", "sem"})
+
+
+def test_no_process_outlives_its_run_on_a_laptop(weakened: MakeRunner) -> None:
+    """There they are known by whose children they are."""
+    assert run_script(weakened(*LAPTOP), DAEMON).error is None
+    assert daemons() == []
+
+
+def litter() -> set[tuple[str, str]]:
+    """What a run may have left: kind, and path or number."""
+    found = {
+        ("file", str(path))
+        for folder in (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
+        for path in folder.iterdir()
+        if path.name.startswith(("litter", ".mcp.json", ".claude", "CLAUDE.md"))
+    }
+    for kind in ("shm", "msg", "sem"):
+        for line in Path(f"/proc/sysvipc/{kind}").read_text().splitlines()[1:]:
+            found.add((kind, line.split()[1]))
+    return found
+
+
+@own_users
+@pytest.mark.root
+def test_no_process_outlives_its_run_when_its_launcher_hangs(weakened: MakeRunner) -> None:
     """The runner does not wait for it for ever, and ends what is left itself."""
     begin = time.monotonic()
-    run_script(make_runner(weak=["stuck-launcher"]), DAEMON)
+    run_script(weakened("stuck-launcher"), DAEMON)
     assert daemons() == []
     assert time.monotonic() - begin < 30
 
 
 def daemons() -> list[int]:
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ")
-            if command.startswith((b"kworker-daemon", *(b"sleep 60%d" % n for n in (1, 2, 3)))):
-                found.append(int(process.name))
-    return found
+    names = (DAEMON_NAME, *(f"sleep {seconds}" for seconds in DAEMON_SECONDS))
+    return [
+        pid
+        for name in names
+        for pid, command in processes_with(name).items()
+        if command.startswith(name)
+    ]
 
 
 FILLERS = {
     "many-files": "for i in $(seq 30); do head -c 4000000 /dev/zero > $i; done",
-    "many-empty-files": """perl -e 'mkdir "d"; for (1 .. 20_000) { open F, ">", "d/$_" }'""",
+    "many-empty-files": """perl -e 'mkdir "d"; for (1 .. 12_000) { open F, ">", "d/$_" }'""",
     "deleted-but-open": "exec 7> gone; rm gone; head -c 100000000 /dev/zero >&7",
     "outside": "head -c 100000000 /dev/zero > /tmp/filler-$$",
     "shared-memory": "head -c 100000000 /dev/zero > /dev/shm/filler-$$",
@@ -220,51 +258,7 @@ def test_the_instance_is_fit_for_the_next_run(narrow: servers.Server) -> None:
     assert [warning["code"] for warning in stream.data("warning")] == ["FILE_TOO_LARGE"]
 
 
-def test_without_the_watch_a_run_takes_what_it_wants(make_runner: MakeRunner) -> None:
+def test_without_the_watch_a_run_takes_what_it_wants(weakened: MakeRunner) -> None:
     """The same files, and the run succeeds."""
-    stream = run_script(
-        make_runner(weak=["small-disk", "no-disk-watch"]), FILLERS["many-files"] + "; sleep 2.5"
-    )
+    stream = run_script(weakened(*UNGUARDED), FILLERS["many-files"] + "; sleep 2.5")
     assert stream.error is None
-
-
-LITTER = """touch /tmp/litter-1 /var/tmp/litter-1; mkfifo /tmp/litter-fifo
-mkdir -p /dev/shm/litter-1/a/b; chmod 0 /dev/shm/litter-1; ln -s /etc/passwd /tmp/litter-link
-ipcmk -M 1000000 -p 0666; ipcmk -Q -p 0666; ipcmk -S 3 -p 0666
-echo '{"mcpServers": {}}' > /tmp/.mcp.json; mkdir /tmp/.claude; echo '# Evil' > /tmp/CLAUDE.md
-chmod -R 000 .; true"""
-
-
-REMOVERS = {
-    "file": ("rm", "-rf"), "shm": ("ipcrm", "-m"), "msg": ("ipcrm", "-q"), "sem": ("ipcrm", "-s"),
-}  # fmt: skip
-
-
-@own_users
-@pytest.mark.root
-@pytest.mark.parametrize("defended", [True, False])
-def test_the_next_run_finds_nothing_of_the_last(
-    runner: servers.Server, make_runner: MakeRunner, defended: bool
-) -> None:
-    """Files in shared folders, shared memory, queues, semaphores: gone with the run."""
-    server = runner if defended else make_runner(weak=["no-removal"])
-    before = litter()
-    run_script(server, LITTER)
-    left = litter() - before
-    for kind, name in left:
-        subprocess.run([*REMOVERS[kind], name], check=True)
-    assert {kind for kind, _ in left} == (set() if defended else {"file", "shm", "msg", "sem"})
-
-
-def litter() -> set[tuple[str, str]]:
-    """What a run may have left: kind, and path or number."""
-    found = {
-        ("file", str(path))
-        for folder in (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
-        for path in folder.iterdir()
-        if path.name.startswith(("litter", ".mcp.json", ".claude", "CLAUDE.md"))
-    }
-    for kind in ("shm", "msg", "sem"):
-        for line in Path(f"/proc/sysvipc/{kind}").read_text().splitlines()[1:]:
-            found.add((kind, line.split()[1]))
-    return found

@@ -7,12 +7,23 @@ import pytest
 from conftest import MakeRunner
 
 import servers
-from attacks import everything, hunt, leaks, loot, run_script, watched_processes
+from attacks import (
+    LAPTOP,
+    PLANTED_VARIABLE,
+    SAME_USER,
+    UNGUARDED,
+    UNGUARDED_LAPTOP,
+    everything,
+    hunt,
+    leaks,
+    loot,
+    run_script,
+    watched_processes,
+)
 from doubles.git_server import serve_git
 from servers import PLANTED_GITHUB_TOKEN, PLANTED_KEY, last_request, recorded, scenario, use
 
-# One process for all attacks: what a weakened runner leaks, another hunt would find.
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("attacks")]
+pytestmark = pytest.mark.e2e
 
 AS_ROOT = os.geteuid() == 0
 PLANTED_OAUTH = "sk-ant-oat01-planted-oauth-token-0123456789"
@@ -22,23 +33,24 @@ OWN = {"prompt": "x", "anthropicApiKey": PLANTED_KEY}
 SCOPE = "all" if AS_ROOT else "ancestors"
 
 
-def test_nothing_that_the_agent_can_read_holds_a_key(make_runner: MakeRunner) -> None:
+def test_nothing_that_the_agent_can_read_holds_a_key(runner: servers.Server) -> None:
     """Environments, arguments, descriptors, memory and files, with the runner's own key."""
-    server = make_runner()
-    with watched_processes(server.pid) as seen:
-        stream = run_script(server, "# marker-hunt\n" + hunt(SCOPE))
+    with watched_processes(runner.pid) as seen:
+        stream = run_script(runner, "# marker-hunt\n" + hunt(SCOPE))
     assert stream.error is None
     assert "ANTHROPIC_BASE_URL=http://127.0.0.1:" in loot(stream)
     assert "ANTHROPIC_API_KEY=run-" in loot(stream)
     # Its own processes it can read, so the search does search.
     assert "is open" in loot(stream)
-    assert leaks(everything(stream, server), PLANTED_KEY) == []
+    assert leaks(everything(stream, runner), PLANTED_KEY) == []
     assert leaks("\n".join(seen), PLANTED_KEY) == []
+    # No variable of the runner's arrives that nobody thought of.
+    assert not [name for name in PLANTED_VARIABLE if name in loot(stream)]
     assert any("launch.py" in process for process in seen)
 
 
 def test_a_callers_secrets_stay_the_runners(
-    make_runner: MakeRunner, model: servers.Server, tmp_path: Path
+    runner: servers.Server, model: servers.Server, tmp_path: Path
 ) -> None:
     """An OAuth token and a GitHub token of the request were used, and nobody can find them."""
     with serve_git(tmp_path / "server") as git_server:
@@ -46,10 +58,9 @@ def test_a_callers_secrets_stay_the_runners(
         origin.write("README.md", "# Private\n")
         origin.commit()
         git_server.token = PLANTED_GITHUB_TOKEN
-        server = make_runner(ANTHROPIC_API_KEY="")
-        with watched_processes(server.pid) as seen:
+        with watched_processes(runner.pid) as seen:
             stream = run_script(
-                server,
+                runner,
                 "# marker-callers\n" + hunt(SCOPE),
                 anthropicApiKey=PLANTED_OAUTH,
                 repository={"url": git_server.url("octo/private")},
@@ -63,36 +74,33 @@ def test_a_callers_secrets_stay_the_runners(
     [request, *_] = recorded(model, "marker-callers")
     assert request["headers"]["authorization"] == f"Bearer {PLANTED_OAUTH}"
     assert leaks(str(last_request(model, "marker-callers")), *secrets) == []
-    assert leaks(everything(stream, server), *secrets) == []
+    assert leaks(everything(stream, runner), *secrets) == []
     assert leaks("\n".join(seen), *secrets) == []
 
 
 @pytest.mark.root
 @pytest.mark.skipif(not AS_ROOT, reason="without root no run has a user of its own to take away")
-def test_without_its_own_user_the_agent_reads_the_key(make_runner: MakeRunner) -> None:
+def test_without_its_own_user_the_agent_reads_the_key(weakened: MakeRunner) -> None:
     """The same search, in a run that is root like the runner."""
-    stream = run_script(make_runner(weak=["shared-user", "readable"]), hunt("ancestors"))
+    stream = run_script(weakened(*SAME_USER), hunt("ancestors"))
     assert "/environ: " + PLANTED_KEY in loot(stream)
     assert "mem " in loot(stream)
 
 
 @pytest.mark.parametrize("defended", [True, False])
-def test_on_a_laptop_the_runner_cannot_be_read(make_runner: MakeRunner, defended: bool) -> None:
+def test_on_a_laptop_the_runner_cannot_be_read(weakened: MakeRunner, defended: bool) -> None:
     """Same user, another process, not dumpable: that is all that holds there."""
-    weak = ["laptop"] if defended else ["laptop", "readable"]
-    stream = run_script(make_runner(weak=weak), hunt("ancestors"))
+    server = weakened(*(LAPTOP if defended else UNGUARDED_LAPTOP))
+    stream = run_script(server, hunt("ancestors"))
     assert stream.error is None
     assert "is open" in loot(stream)
     assert (leaks(loot(stream), PLANTED_KEY) == []) is defended
 
 
-def test_the_environment_is_an_allow_list(make_runner: MakeRunner) -> None:
-    """A variable of the runner's that nobody thought of does not arrive; inherited, it does."""
-    planted = {"SOME_SERVICE_PASSWORD": PLANTED_KEY, "NODE_OPTIONS": "", "GIT_SSH_COMMAND": "x"}
-    script = "env > loot.txt"
-    assert PLANTED_KEY not in loot(run_script(make_runner(**planted), script))
-    weak = make_runner(weak=["inherited-environment"], **planted)
-    assert f"SOME_SERVICE_PASSWORD={PLANTED_KEY}" in loot(run_script(weak, script))
+def test_an_environment_that_is_inherited_holds_everything(weakened: MakeRunner) -> None:
+    """What nobody thought of, too: hence the list of what may be in it."""
+    found = loot(run_script(weakened(*UNGUARDED), "env > loot.txt"))
+    assert all(f"{name}={value}" in found for name, value in PLANTED_VARIABLE.items())
 
 
 @pytest.mark.parametrize(
@@ -123,14 +131,13 @@ def test_a_refusal_does_not_repeat_what_it_refuses(
     assert leaks(said, PLANTED_KEY, PLANTED_GITHUB_TOKEN) == []
 
 
-def test_a_failure_does_not_tell_the_secrets(make_runner: MakeRunner, tmp_path: Path) -> None:
+def test_a_failure_does_not_tell_the_secrets(runner: servers.Server, tmp_path: Path) -> None:
     """A clone that is refused, and an upstream that refuses the key half way."""
     with serve_git(tmp_path / "server") as git_server:
         git_server.create("octo/private")
         git_server.token = "another-token"
-        server = make_runner()
         stream = run_script(
-            server,
+            runner,
             "true",
             repository={"url": git_server.url("octo/private")},
             githubToken=PLANTED_GITHUB_TOKEN,
@@ -139,10 +146,10 @@ def test_a_failure_does_not_tell_the_secrets(make_runner: MakeRunner, tmp_path: 
     assert stream.error is not None
     assert stream.error["code"] == "CLONE_FAILED"
     refused = servers.post_run(
-        server.url,
+        runner.url,
         {"prompt": scenario(use("Read", file_path="/etc/hostname"), {"error": {"status": 401}})},
     )
     assert refused.error is not None
     assert refused.error["code"] == "UPSTREAM_AUTH"
     for answer in (stream, refused):
-        assert leaks(everything(answer, server), PLANTED_GITHUB_TOKEN, PLANTED_KEY) == []
+        assert leaks(everything(answer, runner), PLANTED_GITHUB_TOKEN, PLANTED_KEY) == []

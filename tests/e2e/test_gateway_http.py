@@ -157,6 +157,20 @@ def test_a_body_that_breaks(gateway: str, head: str, body: bytes, status: bytes)
     assert answer.split(b" ")[1] == status
 
 
+@pytest.mark.parametrize("sent", [b"<script>\r\n\r\n", b"GET / HTTP/1.1\r\n<script>\r\n\r\n"])
+def test_what_is_no_request(gateway: str, sent: bytes) -> None:
+    """The API's own form of an error, which repeats nothing of it."""
+    host, port = gateway.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(sent)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.split(b" ")[1] == b"400"
+    assert b"X-Request-Id: " in head
+    assert set(json.loads(body)) == {"error", "message", "timestamp"}
+    assert b"script" not in answer
+
+
 def test_a_run_is_the_runners(gateway: str, runner: servers.Server) -> None:
     """The same events, ids and objects; the same refusals, to the byte."""
     body = {"prompt": scenario(say("hello"))}

@@ -9,6 +9,7 @@ import pytest
 
 import servers
 from doubles.github import BOT, GitHub, Repository
+from doubles.github_front import Fault
 from gateway.sessions.record import Status
 from gateway.work.record import State
 from issue_service import Service, asking, issue_service, until, writing
@@ -178,6 +179,31 @@ def test_a_worker_that_is_told_to_end_stores_where_it_is(alone: Service, github:
     assert alone.session(repository, issue).status is Status.ERROR
     alone.work()
     check_interrupted(alone, repository, issue)
+
+
+def test_a_worker_that_waits_for_an_answer_ends_in_time_too(alone: Service, github: GitHub) -> None:
+    """What it was about to begin is given back, and begun by another one at once."""
+    repository = hooked(alone, github)
+    text = asking("Please write.", *writing("a.txt", "a\n"))
+    repository.open_issue("A note", text)
+    assert repository.deliveries(1)[0].status == 200
+    silent = Fault(match=rf"GET /repos/{repository.name}/collaborators/", delay=30.0)
+    with github.faults(silent):
+        worker = alone.start_worker()
+        until(lambda: silent_is_asked(github, repository), alone.log)
+        began = time.monotonic()
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(servers.STOP_SECONDS) == 0
+        assert time.monotonic() - began < 9
+    alone.work()
+    (item,) = alone.items(repository)
+    assert item.state is State.DONE, alone.log()
+    assert len(repository.pulls()) == 1
+
+
+def silent_is_asked(github: GitHub, repository: Repository) -> bool:
+    """Whether the worker has asked who may write."""
+    return any("/collaborators/" in one.path for one in github.requests(repository))
 
 
 def check_interrupted(alone: Service, repository: Repository, issue: int) -> None:

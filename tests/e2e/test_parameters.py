@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from conftest import MakeRunner
 
 import servers
+from runner.accounts import FIRST_UID, MAX_USERS
 from servers import last_request, post_run, recorded, say, scenario, use
 
 pytestmark = pytest.mark.e2e
@@ -33,64 +35,90 @@ def user_texts(request: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def test_system_prompt_replaces_the_built_in_one(
-    runner: servers.Server, model: servers.Server
-) -> None:
+LARGE = "- x\n\u2028y\x00z " + "lorem ipsum " * 13_000
+# A leading dash is no flag, a slash no command, an @ no file; and more than the 128 KiB that a
+# command line takes for one argument.
+PROMPTS: dict[str, dict[str, Any]] = {
+    "--version and see @/etc/passwd": {"systemPrompt": "Answer in Latin only."},
+    "/help": {"appendSystemPrompt": "Mind the --dashes.", "model": "claude-haiku-4-5"},
+    LARGE: {},
+}
+
+
+@pytest.fixture(scope="module")
+def asked(runner: servers.Server, model: servers.Server) -> dict[str, dict[str, Any]]:
+    """What the model was asked for each of these prompts."""
+    found = {}
+    for number, (prompt, fields) in enumerate(PROMPTS.items()):
+        mark = f"marker-asked-{number}"
+        stream = post_run(runner.url, {"prompt": f"{prompt} {mark}", **fields})
+        assert stream.error is None
+        found[prompt] = last_request(model, mark)
+        assert f"{prompt} {mark}" in user_texts(found[prompt])
+    return found
+
+
+def test_a_prompt_is_delivered_as_it_is(asked: dict[str, dict[str, Any]]) -> None:
+    """The fixture finds each whole; and nothing of the file that one names."""
+    assert len(asked) == len(PROMPTS)
+    for request in asked.values():
+        assert "root:x:0" not in json.dumps(request)
+
+
+def test_system_prompt_replaces_the_built_in_one(asked: dict[str, dict[str, Any]]) -> None:
     """`systemPrompt` stands where Claude Code's own instructions stood."""
-    post_run(runner.url, {"prompt": "marker-sys-1", "systemPrompt": "Answer in Latin only."})
-    text = system_text(last_request(model, "marker-sys-1"))
+    text = system_text(asked["--version and see @/etc/passwd"])
     assert "Answer in Latin only." in text
     assert "software engineering" not in text
 
 
-def test_append_system_prompt_adds_to_it(runner: servers.Server, model: servers.Server) -> None:
+def test_append_system_prompt_adds_to_it(asked: dict[str, dict[str, Any]]) -> None:
     """`appendSystemPrompt` comes after Claude Code's own instructions."""
-    post_run(runner.url, {"prompt": "marker-sys-2", "appendSystemPrompt": "Mind the --dashes."})
-    text = system_text(last_request(model, "marker-sys-2"))
+    text = system_text(asked["/help"])
     assert len(text) > 1000
     assert text.index("Mind the --dashes.") > 500
 
 
-def test_a_prompt_is_delivered_as_it_is(runner: servers.Server, model: servers.Server) -> None:
-    """A leading dash is no flag, a slash no command, an @ no file."""
-    for number, prompt in enumerate(
-        ("--version", "/help", "see @/etc/passwd", "- x\n\u2028y\x00z")
-    ):
-        post_run(runner.url, {"prompt": f"{prompt} marker-verbatim-{number}"})
-        request = last_request(model, f"marker-verbatim-{number}")
-        assert f"{prompt} marker-verbatim-{number}" in user_texts(request)
-        assert "root:x:0" not in json.dumps(request)
+def test_the_named_model_is_asked(asked: dict[str, dict[str, Any]]) -> None:
+    """`model`; without it another one."""
+    assert asked["/help"]["model"] == "claude-haiku-4-5"
+    assert asked[LARGE]["model"] != "claude-haiku-4-5"
+
+
+PERL, GIT, WRITE = "perl.txt", "git.txt", "write.txt"
+TRIES = scenario(
+    use("Bash", command=f"perl -e 'print 1' > {PERL}"),
+    use("Bash", command=f"git --version > {GIT}"),
+    use("Write", file_path=f"{{{{cwd}}}}/{WRITE}", content="x"),
+    say("end"),
+)
 
 
 @pytest.mark.parametrize(
-    ("fields", "runs"),
+    ("fields", "ran"),
     [
-        ({"allowedTools": ["Bash"]}, True),
-        ({"allowedTools": ["Bash(perl *)"]}, True),
-        ({"allowedTools": ["Bash(git *)"]}, False),
-        ({"allowedTools": ["Read"]}, False),
-        ({"allowedTools": []}, False),
-        ({"allowedTools": ["Bash"], "disallowedTools": ["Bash"]}, False),
-        ({"allowedTools": ["Bash"], "disallowedTools": ["Bash(perl *)"]}, False),
-        ({"permissionMode": "plan"}, False),
-        ({"permissionMode": "dontAsk"}, False),
+        ({}, {WRITE}),
+        ({"allowedTools": ["Bash"]}, {PERL, GIT}),
+        ({"allowedTools": ["Bash(perl *)", "Write"]}, {PERL, WRITE}),
+        ({"allowedTools": ["Read"]}, set()),
+        ({"allowedTools": []}, set()),
+        ({"allowedTools": ["Bash", "Write"], "disallowedTools": ["Bash(perl *)", "Write"]}, {GIT}),
+        ({"permissionMode": "dontAsk"}, set()),
     ],
 )
 def test_tools_run_only_as_allowed(
-    runner: servers.Server, fields: dict[str, Any], runs: bool
+    runner: servers.Server, fields: dict[str, Any], ran: set[str]
 ) -> None:
-    """An allowed tool runs; one left out, denied or not matching does not."""
-    stream = post_run(
-        runner.url,
-        {
-            "prompt": scenario(use("Bash", command="perl -e 'print 1' > proof.txt"), say("end")),
-            **fields,
-        },
-    )
-    files = [file["path"] for file in stream.changes["files"]]
-    assert ("proof.txt" in files) is runs
-    [result] = stream.tool_results()
-    assert result.get("is_error", False) is not runs
+    """An allowed tool runs; one left out, denied or not matching does not.
+
+    Where nothing is said, `acceptEdits` edits without asking, and nobody is there to be asked.
+    """
+    stream = post_run(runner.url, {"prompt": TRIES, **fields})
+    assert stream.error is None
+    assert {file["path"] for file in stream.changes["files"]} == ran
+    failed = [bool(result.get("is_error")) for result in stream.tool_results()]
+    assert failed == [name not in ran for name in (PERL, GIT, WRITE)]
+    assert stream.init["permissionMode"] == fields.get("permissionMode", "acceptEdits")
 
 
 def test_only_named_tools_exist(runner: servers.Server) -> None:
@@ -120,22 +148,6 @@ def test_the_operators_tools_and_mode_hold_where_the_request_is_silent(
     assert said.init["permissionMode"] == "default"
 
 
-@pytest.mark.parametrize(("mode", "writes"), [("acceptEdits", True), ("default", False)])
-def test_permission_mode_decides_about_edits(
-    runner: servers.Server, mode: str, writes: bool
-) -> None:
-    """`acceptEdits` writes without asking; `default` would ask, and nobody is there."""
-    stream = post_run(
-        runner.url,
-        {
-            "prompt": scenario(use("Write", file_path="{{cwd}}/b.txt", content="b"), say("end")),
-            "permissionMode": mode,
-        },
-    )
-    assert bool(stream.changes["files"]) is writes
-    assert stream.init["permissionMode"] == mode
-
-
 @pytest.mark.root
 def test_bypass_permissions_runs_everything_as_a_user_of_its_own(runner: servers.Server) -> None:
     """`bypassPermissions` is for runners that give each run an unprivileged user."""
@@ -152,45 +164,38 @@ def test_bypass_permissions_runs_everything_as_a_user_of_its_own(runner: servers
     )
     [result] = stream.tool_results()
     uid = int(str(result["content"]).split()[0])
-    assert 20_000 <= uid < 21_000
-
-
-def test_mcp_servers_of_the_request_are_started_and_heard(runner: servers.Server) -> None:
-    """A real server is started with its environment, its tool runs unasked, its answer returns."""
-    stream = post_run(
-        runner.url,
-        {"prompt": scenario(use("mcp__double__shout", text="hey"), say("end"))} | mcp(),
-    )
-    assert [server["name"] for server in stream.init["mcp_servers"]] == ["double"]
-    [result] = stream.tool_results()
-    assert "server heard hey with planted-greeting" in json.dumps(result)
+    assert FIRST_UID <= uid < FIRST_UID + MAX_USERS
 
 
 @pytest.mark.parametrize(
     ("fields", "shout", "whisper"),
     [
+        ({}, True, True),
         ({"allowedTools": ["Read"]}, False, False),
-        ({"allowedTools": ["mcp__double__shout"]}, True, False),
-        ({"allowedTools": ["mcp__double"]}, True, True),
-        ({"disallowedTools": ["mcp__double__shout"]}, False, True),
+        (
+            {"allowedTools": ["mcp__double"], "disallowedTools": ["mcp__double__shout"]},
+            False,
+            True,
+        ),
     ],
 )
-def test_mcp_tools_follow_the_same_lists(
+def test_mcp_servers_of_the_request_are_started_and_heard(
     runner: servers.Server, fields: dict[str, Any], shout: bool, whisper: bool
 ) -> None:
-    """Named ones run, others do not; denial wins."""
-    stream = post_run(
-        runner.url,
-        {
-            "prompt": scenario(
-                use("mcp__double__shout", text="a"), use("mcp__double__whisper", text="b"), say("x")
-            )
-        }
-        | mcp()
-        | fields,
-    )
-    ran = ["server heard" in json.dumps(result) for result in stream.tool_results()]
-    assert ran == [shout, whisper]
+    """A real server is started with its environment, its tools run unasked, its answer returns.
+
+    Unless `allowedTools` names none of them; denial wins. (One tool of two: the attacks on limits.)
+    """
+    turns = (
+        use("mcp__double__shout", text="hey"), use("mcp__double__whisper", text="you"), say("end")
+    )  # fmt: skip
+    stream = post_run(runner.url, {"prompt": scenario(*turns)} | mcp() | fields)
+    assert [server["name"] for server in stream.init["mcp_servers"]] == ["double"]
+    for text, heard, result in zip(
+        ("hey", "you"), (shout, whisper), stream.tool_results(), strict=True
+    ):
+        said = f"server heard {text} with planted-greeting" in json.dumps(result)
+        assert said is heard
 
 
 def mcp() -> dict[str, Any]:
@@ -208,26 +213,20 @@ def mcp() -> dict[str, Any]:
     }
 
 
-def test_max_turns_ends_a_run(runner: servers.Server) -> None:
-    """The default is 6; a run that wants more ends with MAX_TURNS, its files kept."""
+def test_turns_end_a_run(runner: servers.Server) -> None:
+    """`maxTurns` is 6 unless said; a run that wants more ends with MAX_TURNS, its files kept."""
     turns = [
         use("Write", file_path=f"{{{{cwd}}}}/{number}.txt", content="x") for number in range(9)
     ]
-    default = post_run(runner.url, {"prompt": scenario(*turns)})
-    assert default.error is not None
-    assert default.error["code"] == "MAX_TURNS"
-    assert default.result["subtype"] == "error_max_turns"
-    two = post_run(runner.url, {"prompt": scenario(*turns), "maxTurns": 2})
-    assert len(two.changes["files"]) == 2
-    assert len(default.changes["files"]) == 6
+    stream = post_run(runner.url, {"prompt": scenario(*turns)})
+    assert stream.error is not None
+    assert stream.error["code"] == "MAX_TURNS"
+    assert stream.result["subtype"] == "error_max_turns"
+    assert len(stream.changes["files"]) == 6
 
 
-def test_model_and_fallback_model_reach_the_upstream(
-    runner: servers.Server, model: servers.Server
-) -> None:
-    """The named model is asked; when it is overloaded, the fallback is."""
-    post_run(runner.url, {"prompt": "marker-model", "model": "claude-haiku-4-5"})
-    assert last_request(model, "marker-model")["model"] == "claude-haiku-4-5"
+def test_the_fallback_model_is_asked_when_the_first_is_overloaded(runner: servers.Server) -> None:
+    """`fallbackModel`."""
     stream = post_run(
         runner.url,
         {
@@ -240,31 +239,23 @@ def test_model_and_fallback_model_reach_the_upstream(
     assert "claude-haiku-4-5" in stream.result["modelUsage"]
 
 
-def test_the_prompt_goes_by_named_pipe_or_by_plain_pipe(runner: servers.Server) -> None:
+@pytest.mark.parametrize(
+    ("named", "shown"), [(True, r"/tmp/claude-run-.*/prompt"), (False, "pipe")]
+)
+def test_the_prompt_goes_by_named_pipe_or_by_plain_pipe(
+    runner: servers.Server, named: bool, shown: str
+) -> None:
     """What Claude Code reads is a FIFO in the run's private folder, or an anonymous pipe."""
-    shown = {}
-    for named in (True, False):
-        stream = post_run(
-            runner.url,
-            {
-                "prompt": scenario(use("Bash", command="readlink /proc/$PPID/fd/0"), say("x")),
-                "allowedTools": ["Bash"],
-                "useNamedPipe": named,
-            },
-        )
-        shown[named] = json.dumps(stream.tool_results())
-    assert "/prompt" in shown[True]
-    assert "claude-run-" in shown[True]
-    assert "pipe:[" in shown[False]
-
-
-def test_a_large_prompt_arrives_whole(runner: servers.Server, model: servers.Server) -> None:
-    """More than the 128 KiB that a command line takes for one argument."""
-    text = "marker-large " + "lorem ipsum " * 13_000
-    stream = post_run(runner.url, {"prompt": text})
-    assert stream.error is None
-    request = last_request(model, "marker-large")
-    assert text in user_texts(request)
+    stream = post_run(
+        runner.url,
+        {
+            "prompt": scenario(use("Bash", command="readlink /proc/$PPID/fd/0"), say("x")),
+            "allowedTools": ["Bash"],
+            "useNamedPipe": named,
+        },
+    )
+    [result] = stream.tool_results()
+    assert re.match(shown, str(result["content"]))
 
 
 def test_output_schema_gives_structured_output(runner: servers.Server) -> None:
@@ -298,22 +289,19 @@ def test_the_callers_own_key_and_upstream(make_runner: MakeRunner, model: server
     )
     body = {"prompt": "marker-own-key", "anthropicBaseUrl": model.url}
     assert json.loads(post_run(server.url, body).body)["code"] == "NO_CREDENTIAL"
-    for key, header in (
-        ("sk-callers-own-key-987", "x-api-key"),
-        ("sk-ant-oat-callers-own-token", "authorization"),
-    ):
-        stream = post_run(server.url, body | {"anthropicApiKey": key})
-        assert stream.error is None
-        newest = recorded(model, "marker-own-key")[-1]
-        assert newest["headers"][header].removeprefix("Bearer ") == key
+    stream = post_run(server.url, body | {"anthropicApiKey": "sk-callers-own-key-987"})
+    assert stream.error is None
+    newest = recorded(model, "marker-own-key")[-1]
+    assert newest["headers"]["x-api-key"] == "sk-callers-own-key-987"
 
 
 def test_resume_goes_on_in_a_fresh_container(
-    make_runner: MakeRunner, model: servers.Server
+    runner: servers.Server, make_runner: MakeRunner, model: servers.Server
 ) -> None:
     """Another runner, given transcript and changes, knows what was said and has the files."""
+    fresh = make_runner()
     first = post_run(
-        make_runner().url,
+        runner.url,
         {
             "prompt": "The word is marker-plum. "
             + scenario(use("Write", file_path="{{cwd}}/plum.txt", content="p"), say("Noted.")),
@@ -328,7 +316,7 @@ def test_resume_goes_on_in_a_fresh_container(
         "changes": first.changes,
         "wantTranscript": True,
     }
-    second = post_run(make_runner().url, again)
+    second = post_run(fresh.url, again)
     assert second.error is None
     assert second.headers["x-session-id"] == session
     assert second.init["cwd"] == first.init["cwd"]
@@ -338,7 +326,7 @@ def test_resume_goes_on_in_a_fresh_container(
     assert second.tool_results()[-1]["content"].strip() == "p"
     assert [file["path"] for file in second.changes["files"]] == ["plum.txt"]
     third = post_run(
-        make_runner().url,
+        runner.url,
         again
         | {
             "prompt": scenario(say("third")),

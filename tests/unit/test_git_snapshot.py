@@ -392,9 +392,10 @@ def test_five_thousand_files_are_quick(tmp_path: Path) -> None:
     snapshot = tree.snapshot()
 
     async def timed() -> float:
-        started = time.monotonic()
+        # Of the processor, which other tests share.
+        started = time.process_time()
         assert await snapshot.changes() is None
-        return time.monotonic() - started
+        return time.process_time() - started
 
     async def story() -> None:
         await asyncio.sleep(0.1)

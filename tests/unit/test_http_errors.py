@@ -44,7 +44,6 @@ def send(client: FlaskClient, path: str, body: bytes | dict[str, Any]) -> tuple[
         ("GET", "/interactive/" + "a" * 5000, 404, "NOT_FOUND"),
         ("GET", "/interactive/é", 404, "NOT_FOUND"),
         ("GET", "/interactive/status?sessionId=none", 404, "NOT_FOUND"),
-        ("POST", "/container/process-issue", 404, "NOT_FOUND"),
         ("GET", "/robots.txt", 404, "NOT_FOUND"),
         ("GET", START, 405, "METHOD_NOT_ALLOWED"),
         ("DELETE", "/interactive/status", 405, "METHOD_NOT_ALLOWED"),
@@ -101,7 +100,7 @@ def test_a_number_that_no_event_has(client: FlaskClient, number: str) -> None:
         b'{"prompt": "x", "sessionId": "start"}',
         b'{"prompt": "x", "options": {"maxTurns": "1"}}',
         b'{"prompt": "x", "options": {"createPR": true}}',
-        b'{"prompt": "x", "options": {"detach": true}}',
+        b'{"prompt": "x", "options": {"detach": true}, "githubToken": "12345678"}',
     ],
 )
 def test_a_body_that_cannot_be_used(client: FlaskClient, body: bytes) -> None:

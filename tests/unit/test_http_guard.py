@@ -1,5 +1,7 @@
 """Who may call the gateway, how often, from which pages, and what every answer carries."""
 
+import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from flask.testing import FlaskClient
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
+from claude_run import peers
 from claude_run.logs import traced
 from gateway.http.routes import API, HEALTH, LIST, OPEN, ROUTES, template
 from gateway.limits import Limits
@@ -22,6 +25,26 @@ def client(tmp_path: Path) -> Iterator[FlaskClient]:
     """A laptop's gateway."""
     with open_app(tmp_path) as (client, _):
         yield client
+
+
+@pytest.mark.parametrize("path", [LIST, HEALTH, "/nothing"])
+def test_an_agent_is_not_the_local_caller(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """A connection of a run's user is refused, whatever it asks for; one of any other is not."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as ours:
+            peer = {"REMOTE_ADDR": "127.0.0.1", "REMOTE_PORT": str(ours.getsockname()[1])}
+
+            def status() -> int:
+                return client.get(
+                    path, base_url=f"http://127.0.0.1:{port}", environ_overrides=peer
+                ).status_code
+
+            assert status() != 403
+            monkeypatch.setattr(peers, "AGENT_UIDS", {os.getuid()})
+            assert status() == 403
 
 
 def test_an_answer_names_its_request(client: FlaskClient) -> None:

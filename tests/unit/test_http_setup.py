@@ -23,7 +23,7 @@ from doubles.recording_server import recording_server
 from gateway.github.credentials import PRIVATE_KEY, WEBHOOK_SECRET
 from gateway.http.targets import Target
 from gateway.setup.attempts import PER_ADDRESS
-from gateway.setup.claude_key import ANTHROPIC_KEY
+from gateway.setup.claude_key import ANTHROPIC_KEY, FIELD
 from gateway.setup.record import Apps, InstallationRef
 from gateway.setup.setup_code import SETUP_CODE, new_code
 from gateway.setup.states import STATE_KEY
@@ -335,7 +335,9 @@ def test_a_callback_works_once(operator: Operator, github: GitHubApps) -> None:
     """Loaded again it does nothing; nor does another code with the same state."""
     path = created(operator, github)
     assert operator.get(path).status_code == 303
-    assert operator.get(path).status_code == 409
+    answer = operator.get(path)
+    assert answer.status_code == 409
+    assert "it was used already" in answer.get_data(as_text=True)
     other = github.create("octo", {"name": "evil", "default_permissions": {}})
     state = path.partition("&state=")[2]
     answer = operator.get(f"/gh-setup/callback?code={other}&state={state}")
@@ -437,6 +439,9 @@ def test_github_cannot_be_asked_where_it_is_installed(
     text = operator.get("/gh-setup?look=1").get_data(as_text=True)
     assert "250 repositories" in text
     assert "and 230 more" in text
+    record = Apps(operator.instance.store, operator.instance.clock).record()
+    assert record is not None
+    assert len(record.installations["107000"].repositories) == 250
     app.installations.clear()
     assert "250 repositories" in operator.get("/gh-setup").get_data(as_text=True)
     assert "250 repositories" not in operator.get("/gh-setup?look=1").get_data(as_text=True)
@@ -500,7 +505,7 @@ def test_what_is_no_body(body: object, keys: Operator) -> None:
         ("application/json", b" " * 16_385, 413),
         ("text/plain", b"{}", 415),
         ("multipart/form-data", b"", 415),
-        ("application/x-www-form-urlencoded", b"anthropicApiKey=a&anthropicApiKey=b", 400),
+        ("application/x-www-form-urlencoded", f"{FIELD}={KEY}&{FIELD}={KEY}".encode(), 400),
         ("application/x-www-form-urlencoded", b"anthropicApiKey=%ff", 400),
         ("application/x-www-form-urlencoded", b"\xff", 400),
         ("application/x-www-form-urlencoded", b"a&" * 100, 400),

@@ -17,7 +17,8 @@ _ACTS = re.compile(
 _PARTS = st.sampled_from(
     ["@octo", "#12", "GH-3", "Fixes #1", "`", "```\n", "~~~", "\n", "    ", "> ", "- ", "<b>",
      "<!--", "-->", "![x](http://x/y.png)", "[a](b)", "https://github.com/o/r/issues/7",
-     "/pull/3", "deadbeefcafe", "|", "\\", "word ", "\u202e", "\u200b", "é", "\n\n"]
+     "/pull/3", "deadbeefcafe", "&#64;octo", "&commat;x", "&#35;1", "|", "\\", "word ", "\u202e",
+     "\u200b", "é", "\n\n"]
 )  # fmt: skip
 _TEXTS = st.lists(_PARTS, max_size=30).map("".join) | st.text(max_size=200)
 
@@ -39,6 +40,7 @@ def _shown(markdown: str) -> tuple[str, set[str]]:
 @given(_TEXTS)
 @example("see @octo and #12, GH-3, https://github.com/o/r/issues/7 ![x](y) <img src=x>")
 @example("`unclosed @octo")
+@example("<!-- \n```\n-->\n```\n@x\n```")
 def test_a_text_calls_and_links_nobody(text: str) -> None:
     """Outside code there is no mention, reference, picture or HTML left."""
     shown, kinds = _shown(inert.text(text, 10_000))

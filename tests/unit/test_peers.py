@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from runner import peers
-from runner.peers import is_agent, owner
+from claude_run import peers
+from claude_run.peers import is_agent, owner
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n"
 LINE = "   0: {} {} 01 00000000:00000000 00:00000000 00000000 {}        0 4711 1 0 20 4 30 10 -1\n"
@@ -42,7 +42,7 @@ def test_the_kernel_names_the_owner(
         client.connect(listener.getsockname())
         caller, port = client.getsockname()[:2], listener.getsockname()[1]
         assert not is_agent(caller, port)
-        monkeypatch.setattr(peers, "FIRST_UID", os.getuid())
+        monkeypatch.setattr(peers, "AGENT_UIDS", {os.getuid()})
         assert is_agent(caller, port)
         assert not is_agent(caller, port + 1)
 

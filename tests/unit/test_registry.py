@@ -12,6 +12,7 @@ import pytest
 from claude_run.errors import CallerError, Code, StoppedError
 from gateway.limit_settings import LimitSettings
 from gateway.opening import COLLECTIONS
+from gateway.paging import page_token, place_of
 from gateway.quota import Quota, Wanted
 from gateway.sessions import blobs, log
 from gateway.sessions.keeper import Keeping
@@ -27,7 +28,7 @@ from gateway.sessions.record import (
     key_of,
 )
 from gateway.sessions.registry import Claim, Registry
-from gateway.store import Store, open_store
+from gateway.store import Cursor, Store, open_store
 
 
 class Clock:
@@ -234,6 +235,20 @@ def test_a_running_session_takes_no_message(registry: Registry, clock: Clock) ->
     assert refused.value.code is Code.CONFLICT
 
 
+def test_a_message_that_was_overtaken_begins_nothing(registry: Registry, clock: Clock) -> None:
+    """409: what it would go on from is what was before the other one."""
+    first = begin(registry, clock)
+    key = first.session.key
+    end(registry, first, 1)
+    other = registry.next_turn(key, {}, Wanted(), seen=1)
+    end(registry, other, 2)
+    with pytest.raises(CallerError) as refused:
+        registry.next_turn(key, {}, Wanted(), seen=1)
+    assert refused.value.code is Code.CONFLICT
+    assert registry.find(key).turn == 2
+    assert registry.next_turn(key, {}, Wanted(), seen=2).session.turn == 3
+
+
 def test_sessions_end_after_thirty_days(registry: Registry, clock: Clock) -> None:
     """Expired counts as absent, whether deleted yet or not."""
     claim = begin(registry, clock)
@@ -256,13 +271,20 @@ def test_the_sweep_finds_orphans(registry: Registry, clock: Clock) -> None:
 
 
 def test_a_list_has_the_newest_first_and_pages(registry: Registry, clock: Clock) -> None:
-    """A page goes on before the last one's end."""
-    for name in "abcde":
+    """A page goes on behind the last one's end, also within one microsecond."""
+    for name in "abcdefg":
         end(registry, begin(registry, clock, name), 1)
-        clock.pass_by(timedelta(seconds=1))
-    first = registry.list("me", limit=2)
-    rest = registry.list("me", limit=10, before=first[-1].created_at)
-    assert [s.session_id for s in (*first, *rest)] == list("edcba")
+        if name not in "bcd":
+            clock.pass_by(timedelta(seconds=1))
+    found = list(registry.list("me", limit=2))
+    while page := registry.list("me", limit=2, after=place(found[-1])):
+        found += page
+    assert [session.session_id for session in found] == list("gfedcba")
+
+
+def place(session: Session) -> Cursor:
+    """Where a session stands in its owner's list, by way of the token that a client gets."""
+    return place_of(page_token(session.created_at, session.key))
 
 
 def test_a_record_comes_back_as_it_was(registry: Registry, clock: Clock) -> None:

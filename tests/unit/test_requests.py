@@ -1,8 +1,9 @@
 """What callers may ask of the gateway: every field, every refusal, and what the runner is told."""
 
+import base64
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,11 +17,11 @@ from claude_run.wire_sessions import (
     SessionView,
     StartRequest,
 )
+from gateway.paging import page_token
 from gateway.requests import (
     DEFAULT_PAGE,
     MAX_EVENT_ID,
     ListQuery,
-    page_token,
     parse_last_event_id,
     parse_list,
     parse_message,
@@ -29,6 +30,7 @@ from gateway.requests import (
     parse_status,
     to_run_options,
 )
+from gateway.store import Cursor
 
 SECRET = "sk-ant-planted-0123456789"
 RUN_SESSION = "0b1c2d3e-0000-4000-8000-00000000000a"
@@ -349,16 +351,12 @@ def test_a_query_names_one_session() -> None:
 
 
 def test_a_page_goes_on_where_the_last_one_ended() -> None:
-    """Its token is the moment of its last session, to the microsecond."""
+    """Its token is the place of its last entry: its moment to the microsecond, and its id."""
     moment = datetime(2026, 11, 22, 4, 50, 44, 646_999, tzinfo=UTC)
-    token = page_token(moment)
-    assert parse_list({"pageToken": [token], "limit": ["7"]}) == ListQuery(limit=7, before=moment)
-    assert parse_list({}) == ListQuery(limit=DEFAULT_PAGE, before=None)
-    later = page_token(moment + timedelta(microseconds=1))
-    assert int(later) == int(token) + 1
-    latest = parse_list({"pageToken": ["9" * 16]}).before
-    assert latest is not None
-    assert latest.year == 2286
+    token = page_token(moment, "0f.my-Session_1")
+    place = Cursor(id="0f.my-Session_1", value=moment)
+    assert parse_list({"pageToken": [token], "limit": ["7"]}) == ListQuery(limit=7, after=place)
+    assert parse_list({}) == ListQuery(limit=DEFAULT_PAGE, after=None)
 
 
 @pytest.mark.parametrize(
@@ -369,7 +367,26 @@ def test_a_wrong_limit_is_refused(limit: str) -> None:
     assert field_of(lambda: parse_list({"limit": [limit]})) == "limit"
 
 
-@pytest.mark.parametrize("token", ["", "x", "-1", "9" * 17, "9" * 5_000, "1.5", "\u0661"])
+PLACES = (
+    b"1",
+    b"1.",
+    b".a",
+    b"01.a",
+    b"-1.a",
+    b"1.a/b",
+    b"1." + b"a" * 129,
+    b"9" * 17 + b".a",
+    b"1.\xff",
+)
+TOKEN = page_token(datetime(2026, 11, 22, tzinfo=UTC), "a")
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["", "x", "1795000000000000", f"{TOKEN}=", f"{TOKEN}\n", TOKEN[:-1], TOKEN + "A"]
+    + ["A" * 257, "A" * 5_000, "\u0661"]
+    + [base64.urlsafe_b64encode(place).rstrip(b"=").decode() for place in PLACES],
+)
 def test_a_wrong_page_token_is_refused(token: str) -> None:
     """Nobody but the gateway makes them."""
     assert field_of(lambda: parse_list({"pageToken": [token]})) == "pageToken"

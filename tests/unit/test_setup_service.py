@@ -183,6 +183,8 @@ def test_of_two_that_create_one_at_once_one_is_refused(deployment: Deployment) -
         second()
     assert caught.value.code is Code.CONFLICT
     assert deployment.key() == deployment.pem(number)
+    # GitHub was not asked: nothing of the other one is here.
+    assert deployment.vault.get_all(PRIVATE_KEY) == (deployment.pem(number)[1],)
 
 
 def test_two_in_the_very_same_moment(deployment: Deployment) -> None:

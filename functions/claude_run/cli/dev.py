@@ -5,12 +5,15 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from claude_run.cli.ending import FAILED, USAGE, Streams
 from claude_run.cli.machine import missing_parts, show_failure, which_model
 from claude_run.cli.plain import plain
 from claude_run.cli.style import style_for
+from claude_run.client import Client
+from claude_run.errors import ClaudeRunError
 from claude_run.local.services import services
 from claude_run.local.setup_code import setup_code
 from claude_run.local.stack import Interrupted, Stack, StackError
@@ -72,6 +75,7 @@ def _stay(streams: Streams, port: int) -> int:
                 ourselves=shlex.quote(sys.argv[0]),
                 code=setup_code(streams.environ, _folder(streams.environ)),
             )
+            _wake(stack.addresses["gateway"])
             with writing:
                 streams.out.write(text)
                 streams.out.flush()
@@ -84,6 +88,12 @@ def _stay(streams: Streams, port: int) -> int:
         streams.out.write("\nEnding everything …\n")
         streams.out.flush()
     return 0
+
+
+def _wake(gateway: str) -> None:
+    """Have it begin: what was left lying when it ended last is taken up by the first request."""
+    with suppress(ClaudeRunError), Client(gateway) as client:
+        client.health()
 
 
 def _folder(environ: Mapping[str, str]) -> Path:

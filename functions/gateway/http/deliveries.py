@@ -8,7 +8,8 @@ from claude_run.wire import Wire, parse
 from claude_run.wire_deliveries import ReplayRequest
 from gateway.http import routes
 from gateway.http.body import read_json_body
-from gateway.requests import page_token, parse_delivery_id, parse_list
+from gateway.paging import page_token
+from gateway.requests import parse_delivery_id, parse_list
 from gateway.service import Gateway
 
 
@@ -20,11 +21,11 @@ def install(app: Flask, gateway: Gateway) -> None:
     def page() -> Response:
         check_operator()
         asked = parse_list(request.args.to_dict(flat=False))
-        found = deliveries.page(limit=asked.limit, before=asked.before)
+        found = deliveries.page(limit=asked.limit, after=asked.after)
         more = len(found) == asked.limit
         return jsonify(
             deliveries=[_json(deliveries.view(one)) for one in found],
-            nextPageToken=page_token(found[-1].received_at) if more else None,
+            nextPageToken=page_token(found[-1].received_at, found[-1].id) if more else None,
         )
 
     @app.get(routes.rule(routes.DELIVERY))

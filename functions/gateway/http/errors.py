@@ -1,13 +1,14 @@
 """Errors as answers: the API reference's envelope, and the runner's body for `POST /run`."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from claude_run.errors import CallerError, ClaudeRunError, Code, ConfigurationError, error_data
+from gateway.http.envelope import envelope
 from gateway.http.routes import RUN
 
 log = structlog.get_logger()
@@ -54,12 +55,7 @@ def answer(error: ClaudeRunError, now: datetime) -> Response:
     elif request.path == RUN and request.method == "POST":
         response = jsonify(error_data(error))
     else:
-        moment = now.astimezone(UTC).isoformat(timespec="milliseconds")
-        response = jsonify(
-            error=error.code,
-            message=error.message,
-            timestamp=moment.removesuffix("+00:00") + "Z",
-        )
+        response = jsonify(envelope(error.code, error.message, now))
     response.status_code = error.http_status
     response.headers.update(error.headers)
     if response.status_code == Code.UNAVAILABLE.http_status:

@@ -1,12 +1,16 @@
 """Before and after every request of a caller: who it is, how often, from which pages."""
 
-from collections.abc import Collection
+import os
+import sys
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from flask import Flask, Response, g, request
 
-from claude_run.errors import ClaudeRunError
+from claude_run.errors import CallerError, ClaudeRunError, Code
 from claude_run.identity import Caller, Mode, authenticate, check_local_request
 from claude_run.idtoken import Certificates
+from claude_run.peers import AGENT_UIDS, is_agent
 from gateway.http import cors
 from gateway.http.routes import HEALTH
 from gateway.limits import Allowance
@@ -21,6 +25,9 @@ class Guard:
         self._settings = gateway.settings
         self._open_paths = frozenset(open_paths)
         self._local = gateway.settings.auth.mode is Mode.LOCAL
+        # Runs have users of their own on Linux alone; whoever has ours is none of theirs.
+        runs_here = self._local and sys.platform == "linux"
+        self._knows_agents = runs_here and os.getuid() not in AGENT_UIDS
         self._certificates = Certificates() if gateway.settings.auth.mode is Mode.VERIFY else None
 
     def install(self, app: Flask) -> None:
@@ -30,6 +37,8 @@ class Guard:
 
     def before(self) -> Response | None:
         """Refuse, or let through with `g.caller` and `g.allowance` set."""
+        if self._knows_agents:
+            _refuse_agents(request.environ)
         if request.path in self._open_paths:
             return None
         if self._local:
@@ -67,3 +76,11 @@ class Guard:
             answer.headers.update(allowance.headers())
         cors.allow(request, answer, self._settings.allowed_origins, local=self._local)
         return answer
+
+
+def _refuse_agents(environ: Mapping[str, Any]) -> None:
+    """A run on this machine shares the loopback with whoever may call: no other rule stops it."""
+    port = environ.get("REMOTE_PORT")
+    client = (str(environ.get("REMOTE_ADDR")), int(port)) if port else None
+    if is_agent(client, int(environ["SERVER_PORT"])):
+        raise CallerError("A run may not call the gateway.", code=Code.FORBIDDEN)

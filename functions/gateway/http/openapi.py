@@ -29,6 +29,7 @@ from claude_run.wire_sessions import (
     StartRequest,
 )
 from gateway.http import routes, shapes
+from gateway.paging import PAGE_PATTERN
 from gateway.requests import MAX_EVENT_ID, MAX_PAGE
 
 _REF = "#/components/schemas/{model}"
@@ -101,7 +102,7 @@ _ID = {
 _PATH_ID = {"name": "id", "in": "path", "required": True, "schema": _ID}
 _PAGE = (
     _query("limit", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE}),
-    _query("pageToken", {"type": "string", "pattern": "^[0-9]{1,16}$"}),
+    _query("pageToken", {"type": "string", "pattern": PAGE_PATTERN}),
 )
 _PATH_DELIVERY_ID = {
     "name": "deliveryId",

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from claude_run import spans
+from gateway.http.envelope import answer_unparsed
 
 log = structlog.get_logger()
 
@@ -26,7 +27,7 @@ EXIT_SECONDS = 8.0
 
 def prepare(drain: Callable[[], None]) -> None:
     """Set threads and signals; `drain` is called once, in a worker that is told to end."""
-    from gunicorn import config  # type: ignore[import-untyped]
+    from gunicorn import config, util  # type: ignore[import-untyped]
     from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
     os.environ.setdefault("THREADS", str(THREADS))
@@ -34,6 +35,8 @@ def prepare(drain: Callable[[], None]) -> None:
     config.ControlSocketDisable.default = True
     # Of the master, for its worker.
     config.GracefulTimeout.default = int(EXIT_SECONDS) + 1
+    # It answers in HTML to what it cannot parse, before any of us sees it.
+    util.write_error = answer_unparsed
     ending = _Exit(ThreadWorker.handle_exit, drain)
 
     def handle_exit(worker: object, number: int, frame: FrameType | None) -> None:

@@ -5,8 +5,8 @@ from werkzeug.routing import BaseConverter
 
 from gateway.http import routes, stream
 from gateway.http.body import read_json_body
+from gateway.paging import page_token
 from gateway.requests import (
-    page_token,
     parse_last_event_id,
     parse_list,
     parse_message,
@@ -53,11 +53,11 @@ def install(app: Flask, gateway: Gateway) -> None:
     @app.get(routes.LIST)
     def sessions() -> Response:
         page = parse_list(request.args.to_dict(flat=False))
-        found = gateway.registry.list(g.caller.sub, limit=page.limit, before=page.before)
+        found = gateway.registry.list(g.caller.sub, limit=page.limit, after=page.after)
         more = len(found) == page.limit
         return jsonify(
             sessions=[session.public() for session in found],
-            nextPageToken=page_token(found[-1].created_at) if more else None,
+            nextPageToken=page_token(found[-1].created_at, found[-1].key) if more else None,
         )
 
     @app.get(routes.STATUS)

@@ -21,6 +21,7 @@ _ADDRESS = re.compile(r"(/(?:issues|pull|pulls|discussions|commit|commits)/)(?=[
 _COMMIT = re.compile(
     r"(?<![0-9A-Za-z])(?=[a-f]*[0-9])([0-9a-f]{7})(?=[0-9a-f]{0,33}(?![0-9A-Za-z]))"
 )
+_ENTITY = re.compile(r"&(?=#|[A-Za-z])")
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]()#+!|~>$-])")
 _SPACE = re.compile(r"\s+")
 _TICKS = re.compile(r"`+")
@@ -35,7 +36,8 @@ def text(given: str, limit: int) -> str:
     cut = _cut(seen, limit)
     shown = "".join(
         token.text if token.kind is Kind.CODE else _harmless(token.text)
-        for token in parse(cut).tokens
+        # There is no HTML in what goes out: that decides what of it is code.
+        for token in parse(cut, html=False).tokens
     )
     return shown.strip("\n")
 
@@ -64,7 +66,8 @@ def code(given: str, limit: int) -> str:
 
 
 def _harmless(shown: str) -> str:
-    shown = shown.replace("![", "[").replace("<", "&lt;")
+    # GitHub looks for mentions in what is rendered: an entity could be the `@` of one.
+    shown = _ENTITY.sub("&amp;", shown).replace("![", "[").replace("<", "&lt;")
     shown = _MENTION.sub(f"@{BREAK}", shown)
     shown = _NUMBER.sub(rf"\1{BREAK}", shown)
     shown = _ADDRESS.sub(rf"\1{BREAK}", shown)

@@ -22,7 +22,7 @@ from gateway.sessions.record import (
     not_found,
     path_of,
 )
-from gateway.store import Document, Put, Query, Store, Transaction
+from gateway.store import Cursor, Document, Put, Query, Store, Transaction
 
 PAGE_LIMIT = 100
 # Of one sweep; the next one takes the rest.
@@ -74,18 +74,36 @@ class Registry:
         _check_new(tx, session)
         return self._claim(tx, session, wanted, last_event_id=0)
 
-    def next_turn(self, key: str, options: Mapping[str, Any], wanted: Wanted) -> Claim:
-        """Begin the next turn. `CallerError` CONFLICT while one is processing."""
+    def next_turn(
+        self, key: str, options: Mapping[str, Any], wanted: Wanted, *, seen: int | None = None
+    ) -> Claim:
+        """Begin the next turn. `CallerError` CONFLICT while one is processing.
+
+        `seen` is the turn behind which the caller has read what was kept: CONFLICT if there has
+        been another one since, whose words and changes it would forget.
+        """
         self.find(key)  # an orphan is finalised first, and can then be continued
-        return self._store.transact(lambda tx: self.next_turn_in(tx, key, options, wanted))
+        return self._store.transact(
+            lambda tx: self.next_turn_in(tx, key, options, wanted, seen=seen)
+        )
 
     def next_turn_in(
-        self, tx: Transaction, key: str, options: Mapping[str, Any], wanted: Wanted
+        self,
+        tx: Transaction,
+        key: str,
+        options: Mapping[str, Any],
+        wanted: Wanted,
+        *,
+        seen: int | None = None,
     ) -> Claim:
         """As `next_turn`, in a transaction that has not written yet, of a session found before."""
         session = _session(tx.get(path_of(key)), key)
         last = max(log.last_id(tx, key), session.last_event_id)
         claimed = session.next_turn(options, self._clock())
+        if seen is not None and session.turn != seen:
+            raise CallerError(
+                "Another message came first. Send this one again.", code=Code.CONFLICT
+            )
         return self._claim(tx, claimed, wanted, last_event_id=last)
 
     # --- leaving a turn to a worker ----------------------------------------------------------
@@ -247,15 +265,15 @@ class Registry:
 
         return self._store.transact(work)
 
-    def list(self, owner: str, *, limit: int, before: datetime | None = None) -> Sequence[Session]:
-        """An owner's sessions, newest first, those made before `before`."""
+    def list(self, owner: str, *, limit: int, after: Cursor | None = None) -> Sequence[Session]:
+        """An owner's sessions, newest first, those behind a place."""
         found = self._store.query(
             Query(
                 collection="sessions",
                 equal={"owner": owner},
                 order="createdAt",
                 descending=True,
-                below=before,
+                after=after,
                 limit=min(limit, PAGE_LIMIT),
             )
         )

@@ -112,13 +112,11 @@ class Translator:
                 return [*self._assistant(data, content), *self._usage()]
             case {"type": "user", "message": {"content": list(content)}}:
                 return list(self._results(content))
-            case {"type": "system"}:
-                return self._system(data)
             case {"type": "result"}:
                 self.result = data
                 self._account.result(data)
                 return self._usage()
-        return []
+        return self._system(data) if data.get("type") == "system" else []
 
     # --- what Claude says --------------------------------------------------------------------
 

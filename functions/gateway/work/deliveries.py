@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import structlog
@@ -10,7 +9,7 @@ import structlog
 from claude_run.errors import CallerError, ClaudeRunError, Code
 from claude_run.wire_deliveries import DeliveryDetail, DeliveryView, WorkView
 from gateway.sessions.record import milliseconds
-from gateway.store import Query, Store
+from gateway.store import Cursor, Query, Store
 from gateway.work import delivery as deliveries
 from gateway.work import stored
 from gateway.work.delivery import Delivery
@@ -29,14 +28,14 @@ class Deliveries:
     queue: Queue
     starter: Starter
 
-    def page(self, *, limit: int, before: datetime | None) -> Sequence[Delivery]:
-        """Deliveries that came before a moment, newest first."""
+    def page(self, *, limit: int, after: Cursor | None) -> Sequence[Delivery]:
+        """Deliveries behind a place, newest first."""
         found = self.store.query(
             Query(
                 collection=deliveries.COLLECTION.name,
                 order="receivedAt",
                 descending=True,
-                below=before,
+                after=after,
                 limit=limit,
             )
         )

@@ -88,9 +88,12 @@ class _Line:
     tabbed: bool  # how far it is indented depends on a tab, or on the list that it is in
 
 
-def parse(text: str) -> Parsed:
-    """The tokens of a text whose lines end in line feeds."""
-    parser = _Parser()
+def parse(text: str, *, html: bool = True) -> Parsed:
+    """The tokens of a text whose lines end in line feeds.
+
+    Without `html` it is read as if each `<` in it were written `&lt;`.
+    """
+    parser = _Parser(html=html)
     for line in _LINES.findall(text):
         parser.feed(line)
     return parser.end()
@@ -117,7 +120,8 @@ def _take_apart(text: str, *, in_list: bool) -> _Line:
 class _Parser:
     """Fed with every line, its line feed included."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, html: bool) -> None:
+        self._with_html = html
         self._tokens: list[Token] = []
         self._sure = True
         self._fence: _Fence | None = None
@@ -208,6 +212,9 @@ class _Parser:
         rest = _MARKERS.sub("", rest, count=1)
         if _FENCE.match(rest):
             self._give_up(line)
+            return
+        if not self._with_html:
+            self._add(line.text, quoted=line.quoted)
             return
         top = not line.quotes and rest == line.rest and self._top_level(line, at)
         for beginning, ending in _UNTIL:
@@ -382,11 +389,12 @@ class _Parser:
     def _flush(self, *, blank: bool = False) -> None:
         """End the run; a blank line ends what may be HTML, too."""
         lines, self._run = self._run, []
-        run = runs.read([content for _, content in lines], self._reading)
+        contents, markers = [text for _, text in lines], [quoted for quoted, _ in lines]
+        run = runs.read(contents, self._reading, quotes=markers, html=self._with_html)
         self._rest = Reading.MARKDOWN if blank else self._rest
         self._reading, self._depth = self._rest, 0
         self._rest_hidden = run.hides_rest
-        quotes = iter([quoted for quoted, _ in lines])
+        quotes = iter(markers)
         at_start = True
         for token in run.tokens:
             for piece in _LINES.findall(token.text) if token.kind is Kind.TEXT else [token.text]:

@@ -36,6 +36,7 @@ _LINK_TAIL = re.compile(
     rf"(?P<title>[ \t\n]++{_TITLE})?+[ \t\n]*+\)",
     re.DOTALL,
 )
+_ODD_ADDRESS = re.compile(r"\[|<[^>]*[ \t\"']")
 # What may stand in a line before a definition or a fence: markers of quotes and lists.
 BEFORE = r"[ \t>]*(?:(?:[-*+]|[0-9]{1,9}[.)])[ \t>]+)*"
 _BEFORE = re.compile(BEFORE)
@@ -64,15 +65,20 @@ class Inline:
     """The reader of one run.
 
     `sure`: backticks may make code in it. `certain`: it is no HTML and in no block that is read
-    otherwise, so that a line which goes on with a paragraph holds no definition.
+    otherwise, so that a line which goes on with a paragraph holds no definition. `moved`: where
+    lines begin that are quoted more or less deeply than the one before.
     """
 
-    def __init__(self, text: str, *, sure: bool, certain: bool) -> None:
+    def __init__(
+        self, text: str, *, sure: bool, certain: bool, html: bool, moved: frozenset[int]
+    ) -> None:
         # From here on what the pieces are is not certain.
         self.doubtful_from = len(text)
         self._text = text
         self._sure = sure
         self._certain = certain
+        self._html = html
+        self._moved = moved
         # What was looked for in vain is not looked for again: the time stays linear.
         self._missing: set[str] = set()
         self._word_end = 0
@@ -99,7 +105,7 @@ class Inline:
             case "`":
                 pieces = self._code(special, start)
             case "<":
-                pieces = self._angle(start)
+                pieces = self._angle(start) if self._html else []
             case "]":
                 pieces = self._closed(start)
             case "[" | "!":
@@ -178,10 +184,9 @@ class Inline:
             return [Token(Kind.BRACKET, "]")]
         first, last = tail.span("title") if tail["title"] else (tail.end() - 1, tail.end() - 1)
         address = self._text[start + 1 : first]
-        # Where there is no link after all, this is a tag.
-        like_a_tag = "<" in address and re.search(r"[ \t\"']", address.strip("( \t\n"))
         parts = (
-            Token(Kind.HIDDEN if like_a_tag else Kind.TEXT, address),
+            # Where there is no link after all, it is a tag or an image.
+            Token(Kind.HIDDEN if _ODD_ADDRESS.search(address) else Kind.TEXT, address),
             Token(Kind.TITLE, self._text[first:last]),
             Token(Kind.TEXT, self._text[last : tail.end()]),
         )
@@ -205,7 +210,7 @@ class Inline:
 
     def _in_paragraph(self, line_start: int, start: int) -> bool:
         """Whether a line goes on with the text of the one before it."""
-        if line_start == 0 or self._text[line_start:start].strip():
+        if line_start == 0 or line_start in self._moved or self._text[line_start:start].strip():
             return False
         before = self._text.rfind("\n", 0, line_start - 1) + 1
         if before < self._defined_to:

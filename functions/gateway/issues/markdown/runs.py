@@ -35,27 +35,40 @@ class Run:
     hides_rest: bool
 
 
-def read(lines: Sequence[str], reading: Reading) -> Run:
-    """The tokens of lines without a blank one between them."""
+def read(
+    lines: Sequence[str], reading: Reading, *, quotes: Sequence[str], html: bool = True
+) -> Run:
+    """The tokens of lines without a blank one between them; `quotes`: the markers before each."""
     text = "".join(lines)
     if reading is Reading.HTML:
-        html = raw.read(text)
-        return Run(list(_tagged(text, html)), html.hides_rest)
+        found = raw.read(text)
+        return Run(list(_tagged(text, found)), found.hides_rest)
     either = reading is Reading.EITHER
-    html = raw.read(text) if either else raw.Html([], [], hides_rest=False)
-    inline = Inline(text, sure=not either, certain=not either)
+    found = raw.read(text) if either and html else raw.Html([], [], hides_rest=False)
+    moved = frozenset(_moved(lines, quotes))
+    inline = Inline(text, sure=not either, certain=not either, html=html, moved=moved)
     tokens = list(inline.tokens())
-    read_as_one = [*html.tags, *html.hidden, *_multiline(tokens)]
+    read_as_one = [*found.tags, *found.hidden, *_multiline(tokens)]
     unshown = [
-        *html.tags,
-        *html.hidden,
+        *found.tags,
+        *found.hidden,
         *surplus_cells(lines),
         *(notes(lines) if either else ()),
         *(Span(span.start, len(text)) for span in read_as_one if _is_doubtful(text, span)),
         Span(inline.doubtful_from, len(text)),
     ]
-    tags = frozenset(html.tags) if either else None
-    return Run(list(_without(tokens, _merged(unshown), tags=tags)), html.hides_rest)
+    tags = frozenset(found.tags) if either else None
+    return Run(list(_without(tokens, _merged(unshown), tags=tags)), found.hides_rest)
+
+
+def _moved(lines: Sequence[str], quotes: Sequence[str]) -> Iterator[int]:
+    """Where lines begin that are quoted otherwise than the one before."""
+    start, depth = 0, 0
+    for line, markers in zip(lines, quotes, strict=True):
+        before, depth = depth, markers.count(">")
+        if depth != before:
+            yield start
+        start += len(line)
 
 
 def _multiline(tokens: Iterable[Token]) -> Iterator[Span]:

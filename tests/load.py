@@ -82,7 +82,7 @@ def drive(url: str, requests: Iterator[bytes], *, connections: int) -> Load:
             connection.send(request)
         while selector.get_map():
             ready = selector.select(SILENCE_SECONDS)
-            assert ready, "no answer"  # noqa: S101
+            assert ready, "no answer"
             for key, _ in ready:
                 connection = key.data
                 answer = connection.receive()

@@ -4,7 +4,9 @@ import ipaddress
 import socket
 from pathlib import Path
 
-from runner.accounts import FIRST_UID, MAX_USERS
+# The users that runs have of their own, where the runner can give them one: above every system's
+# own accounts and below the ranges that containers map (65,536 and up).
+AGENT_UIDS = range(20_000, 21_000)
 
 
 def is_agent(client: tuple[str, int] | None, port: int) -> bool:
@@ -17,7 +19,7 @@ def is_agent(client: tuple[str, int] | None, port: int) -> bool:
     address = ipaddress.ip_address(client[0])
     table = Path("/proc/net/tcp" if address.version == 4 else "/proc/net/tcp6")
     uid = owner(table.read_text(), local=_endpoint(*client), remote_port=port)
-    return uid is not None and FIRST_UID <= uid < FIRST_UID + MAX_USERS
+    return uid is not None and uid in AGENT_UIDS
 
 
 def owner(table: str, *, local: str, remote_port: int) -> int | None:

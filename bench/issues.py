@@ -1,0 +1,47 @@
+"""How long whoever opens an issue waits for the first word: webhook, worker, GitHub, all real."""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROUNDS = 5
+MAX_SECONDS = 3.0
+
+
+def main() -> int:
+    """Measure, print, judge."""
+    import servers
+    from doubles.github import serve_github
+    from issue_service import asking, issue_service, until, writing
+
+    waits: list[float] = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serve_github(Path(folder)) as github,
+        servers.scripted_model() as model,
+        servers.running_runner(model.url, ALLOWED_GIT_HOSTS="localhost") as runner,
+        issue_service(github, runner, Path(folder)) as service,
+    ):
+        assert service.gateway is not None  # noqa: S101
+        for number in range(ROUNDS):
+            repository = github.create({"README.md": "# Hello\n"})
+            repository.hook(f"{service.gateway.url}/webhooks/github")
+            text = asking("Please.", *writing("a.txt", "a"))
+            began = time.monotonic()
+            issue = repository.open_issue("A note", text)["number"]
+            while not repository.comments(issue):
+                time.sleep(0.02)
+            waits.append(time.monotonic() - began)
+            # The next one is not to wait for this one's worker.
+            until(lambda: bool(repository.pulls()), service.log)  # noqa: B023
+            service.until_over(repository)
+            print(f"round {number + 1} of {ROUNDS}: {waits[-1]:.2f} s", file=sys.stderr)
+    found = sorted(waits)[len(waits) // 2]
+    print(f"{'seconds to the first comment':<36}{found:>10.2f}  ≤ {MAX_SECONDS:g}")
+    return int(found > MAX_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""`make dev` with a GitHub of its own: the `emulate` server, an App, and one repository.
+
+    make dev-github
+
+It prints how to open an issue there, and where to see what becomes of it.
+"""
+
+import os
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+from claude_run.cli.dev import DEFAULT_PORT, dev
+from claude_run.cli.ending import Streams
+from doubles.emulate import PROGRAM
+from doubles.github import GitHub, Repository, serve_github, user_token
+
+_READY = """\
+GitHub is played by emulate: {url}, with the repository {name}.
+When the gateway is ready, open an issue there:
+
+  {opening}
+
+and see what is said on it, and the pull request:
+
+  curl -s {api}/issues/1/comments
+  curl -s {api}/pulls
+
+Its files can be cloned: git clone {url}/{name}
+
+"""
+_ISSUE = '{"title": "Say hello", "body": "Please leave a note for whoever finds this."}'
+
+
+def main() -> int:
+    """All of it, until Ctrl-C; the exit status."""
+    if not PROGRAM.exists():
+        sys.stderr.write(
+            "emulate is not installed here: it needs node and npm, then make emulate\n"
+        )
+        return 1
+    with (
+        tempfile.TemporaryDirectory(prefix="claude-run-dev-") as folder,
+        serve_github(Path(folder)) as github,
+    ):
+        repository = github.create({"README.md": "# Hello\n"})
+        port = os.environ.get("PORT") or DEFAULT_PORT
+        repository.hook(f"http://127.0.0.1:{port}/webhooks/github")
+        sys.stdout.write(_told(github, repository))
+        sys.stdout.flush()
+        environ = {
+            # Of this GitHub nothing is left afterwards: neither is what was stored of it.
+            "CLAUDE_RUN_HOME": f"{folder}/state",
+            **os.environ,
+            **github.environ(),
+            "ALLOWED_GIT_HOSTS": "localhost,github.com",
+        }
+        # What it prints as a command is the one beside our Python.
+        sys.argv[0] = str(Path(sys.executable).with_name("claude-run"))
+        return dev(Streams(out=sys.stdout, err=sys.stderr, environ=environ))
+
+
+def _told(github: GitHub, repository: Repository) -> str:
+    api = f"{github.url}/repos/{repository.name}"
+    token = f"Authorization: token {user_token('writer')}"
+    opening = f"curl -s {api}/issues -H {shlex.quote(token)} -d {shlex.quote(_ISSUE)}"
+    return _READY.format(url=github.url, name=repository.name, api=api, opening=opening)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
