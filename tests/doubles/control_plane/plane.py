@@ -15,9 +15,10 @@ ALWAYS_ON = ("cloudresourcemanager", "serviceusage", "cloudbilling", "services")
 # What differs between two ways to the same deployment, and says nothing about it.
 VOLATILE = frozenset({
     "createTime", "updateTime", "creationTimestamp", "lastModifier", "uid", "uniqueId", "etag",
-    "generation", "observedGeneration", "resourceVersion", "name_of_build", "lastTransitionTime",
-    "client.knative.dev/user-image", "run.googleapis.com/build-id", "run.googleapis.com/build-name",
-    "run.googleapis.com/build-source-location", "run.googleapis.com/client-version",
+    "generation", "observedGeneration", "resourceVersion", "size", "lastTransitionTime",
+    "client.knative.dev/nonce", "client.knative.dev/user-image", "run.googleapis.com/build-id",
+    "run.googleapis.com/build-name", "run.googleapis.com/build-source-location",
+    "run.googleapis.com/client-version",
 })  # fmt: skip
 
 Json = Any
