@@ -72,8 +72,7 @@ emulate:
 check: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/mypy tests bench
+	$(BIN)/mypy functions container tests bench
 
 bench: $(INSTALLED) emulate
 	$(BIN)/python bench/run.py

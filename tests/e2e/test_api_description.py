@@ -36,8 +36,8 @@ REQUEST_SECONDS = 20
 # Of each operation, beside those that Schemathesis derives from the schemas: more than a thousand,
 # most of them wrong in one place. Only every so many of them is sent.
 EXAMPLES = examples(8)
-EVERY = 4 if EXAMPLES == 8 else 1
-STORIES = examples(20)
+EVERY = 8 if EXAMPLES == 8 else 1
+STORIES = examples(10)
 STEPS = 8
 
 
