@@ -7,12 +7,12 @@
 What is decided, `resumption` and `session_calls` decide; here are the connections.
 """
 
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from random import SystemRandom
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -40,7 +40,7 @@ def moment() -> Moment:
     return Moment(
         seconds=time.monotonic(),
         utc=datetime.now(UTC),
-        chance=random.random(),  # noqa: S311 - it spreads waits; nothing is guessed from it
+        chance=SystemRandom().random(),
     )
 
 

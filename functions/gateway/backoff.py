@@ -1,9 +1,9 @@
 """How long to wait before the next try, and when to stop trying."""
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from random import SystemRandom
 
 MAX_ATTEMPTS = 12
 FIRST_WAIT_SECONDS = 0.02
@@ -21,7 +21,8 @@ class Backoff:
     attempts: int = MAX_ATTEMPTS
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    random: Callable[[], float] = random.random
+    # Of the system: processes that were forked from one another would else draw the same.
+    random: Callable[[], float] = SystemRandom().random
 
     def tries(self, seconds: float) -> Iterator[float]:
         """Yield the seconds that are left, once for each try; wait in between."""

@@ -5,11 +5,11 @@ so that no instance waits for another. A process that is killed loses what it ha
 few seconds' worth; these are counters to look at, not accounts.
 """
 
-import random
 import threading
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
+from random import SystemRandom
 from typing import Protocol
 
 import structlog
@@ -36,6 +36,8 @@ SHARDS = 10
 FLUSH_SECONDS = 5.0
 # At the end of a process; the store itself may take longer than a process has left.
 CLOSE_SECONDS = 2.0
+# Of the system: processes that were forked from one another would else choose the same shards.
+_CHANCE = SystemRandom()
 
 
 class Writes(Protocol):
@@ -170,7 +172,7 @@ def read_counts(store: Store) -> Counts:
 
 
 def _shard(kind: str) -> str:
-    return f"{COLLECTION.name}/{kind}-{random.randrange(SHARDS)}"  # noqa: S311 - to spread writes
+    return f"{COLLECTION.name}/{kind}-{_CHANCE.randrange(SHARDS)}"
 
 
 def _milliseconds(seconds: float) -> int:

@@ -9,7 +9,6 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -121,11 +120,16 @@ def test_every_answer_is_as_described(gateway: str, described: Any) -> None:  # 
     from schemathesis.core.result import Ok
     from schemathesis.pytest.lazy import get_all_tests
 
-    numbers = count()
+    made: Counter[str] = Counter()
+    sent: set[str] = set()
 
     def as_described(case: "Case[Any]") -> None:
-        if next(numbers) % EVERY:
+        operation = f"{case.method.upper()} {case.path}"
+        made[operation] += 1
+        # The first of each operation, and then every so many.
+        if made[operation] % EVERY != 1 % EVERY:
             return
+        sent.add(operation)
         try:
             case.call_and_validate(base_url=gateway, additional_checks=[events_conform])
         except FailureGroup as failures:  # its own traceback breaks pytest's
@@ -138,11 +142,9 @@ def test_every_answer_is_as_described(gateway: str, described: Any) -> None:  # 
         settings=as_made(max_examples=EXAMPLES),
         given_kwargs={},
     )
-    tried = []
-    for operation, test in (found.ok() for found in tests if isinstance(found, Ok)):
+    for _operation, test in (found.ok() for found in tests if isinstance(found, Ok)):
         test()
-        tried.append(f"{operation.method.upper()} {operation.path}")
-    assert len(tried) == sum(len(operations) for operations in document()["paths"].values())
+    assert len(sent) == sum(len(operations) for operations in document()["paths"].values())
 
 
 def test_stories_go_as_described(gateway: str, described: Any) -> None:  # noqa: ANN401

@@ -35,7 +35,7 @@ environment:
   {_API_KEY}
                         sent as the key of this run, instead of the server's own
   {_GITHUB_TOKEN}
-                        sent for cloning the repository, and for nothing else
+                        sent for cloning the repository, and for the pull request of --create-pr
 exit status: 0 success, 1 it failed, 2 wrong usage, 130 stopped with Ctrl-C, which ends
 a run, and leaves a session to itself
 """
