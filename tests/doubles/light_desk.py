@@ -18,6 +18,7 @@ from gateway.work.desk import Admission, Head
 from gateway.work.record import WorkItem
 
 PULL = 9
+HEAD = "d" * 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,9 +124,9 @@ class LightGitHub:
         )
 
     def foreign_head(self, repository: RepositoryRef, branch: str, base: str) -> str | None:
-        """As told."""
-        del repository, branch, base
-        return self.foreign
+        """As told; without a commit that ours stands on, the branch's head is somebody's."""
+        del repository, branch
+        return self.foreign if base else HEAD
 
     def _once(self, line: str) -> None:
         what = line.partition(" ")[0]

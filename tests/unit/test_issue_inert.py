@@ -82,3 +82,9 @@ def test_what_is_long_is_cut() -> None:
 def test_a_title_is_one_line(given_title: str) -> None:
     """Its Markdown stays, for GitHub shows none there."""
     assert inert.title(given_title, 100) == "Fix @\u200bocto's #\u200b12"
+
+
+def test_a_title_closes_no_issue_by_its_address() -> None:
+    """It is the message of a commit, too."""
+    title = inert.title("closes https://github.com/o/r/issues/5", 100)
+    assert title == "closes https://github.com/o/r/issues/\u200b5"

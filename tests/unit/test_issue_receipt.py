@@ -104,3 +104,12 @@ def test_the_pull_request_closes_its_issue_and_no_other() -> None:
     title, body = receipt.pull_request(replace(ITEM, asked=of_pull.to_data()), [])
     assert title == "Issue 12"
     assert body.startswith("For #12\n")
+
+
+def test_of_many_files_the_number_is_told() -> None:
+    """The item keeps the first ones alone."""
+    many = {**PULL, "fileCount": 900, "heldBackCount": 9_000}
+    told = receipt.report(replace(ITEM, publication=many))
+    assert "| Files | 900: `a.py`" in told
+    assert "and 880 more" in told
+    assert "- … and 8980 more" in told

@@ -149,7 +149,6 @@ def test_what_answered_nobody_can_be_asked_by_somebody_else(queue: Queue, store:
     label = (Sign(Kind.LABEL, "claude"),)
     labeled = replace(ASKED, trigger=Trigger.LABELED, author="max", author_id=12, signs=label)
     assert queue.accept(ASKED, delivery="d-1") is Accepted.NEW
-    assert queue.accept(labeled, delivery="d-2") is Accepted.UNFINISHED
     _end(store, ASKED.key, State.DENIED)
     assert queue.accept(ASKED, delivery="d-1") is Accepted.DUPLICATE
     assert queue.accept(ASKED, delivery="d-3") is Accepted.DUPLICATE
@@ -163,6 +162,17 @@ def test_what_answered_nobody_can_be_asked_by_somebody_else(queue: Queue, store:
     for asked in (labeled, replace(labeled, author_id=13), ASKED):
         assert queue.accept(asked, delivery="d-5") is Accepted.DUPLICATE
     assert len(all_items(store)) == 2
+
+
+def test_who_asks_the_same_is_heard_before_anybody_has_looked(queue: Queue, store: Store) -> None:
+    """A maintainer's label comes before a worker has seen the outsider's issue: both wait."""
+    label = (Sign(Kind.LABEL, "claude"),)
+    labeled = replace(ASKED, trigger=Trigger.LABELED, author="max", author_id=12, signs=label)
+    assert queue.accept(ASKED, delivery="d-1") is Accepted.NEW
+    assert queue.accept(labeled, delivery="d-2") is Accepted.NEW
+    assert queue.accept(labeled, delivery="d-3") is Accepted.UNFINISHED
+    assert len(all_items(store)) == 2
+    assert len(conversation(store).waiting) == 1
 
 
 def test_what_answered_nobody_can_be_asked_for_another_reason(queue: Queue, store: Store) -> None:

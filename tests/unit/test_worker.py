@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from claude_run.errors import CallerError, Code, UpstreamError
-from doubles.light_desk import LightAdmission, LightGitHub
+from doubles.light_desk import HEAD, LightAdmission, LightGitHub
 from doubles.light_runner import light_run
 from doubles.recording_server import Asked as Asked_
 from doubles.recording_server import RecordingServer, recording_server
@@ -24,7 +24,7 @@ from gateway.quota import Quota, Wanted
 from gateway.requests import MessageRequest, parse_start
 from gateway.sessions.record import ISSUES, LEASE, Session, Status, key_of
 from gateway.sessions.registry import Registry
-from gateway.store import Put, Query, Store, open_store
+from gateway.store import Delete, Put, Query, Store, open_store
 from gateway.work.leaving import Detached
 from gateway.work.loop import BACKOFF, MAX_ATTEMPTS, MAX_FAREWELLS, Worker
 from gateway.work.queue import Queue
@@ -344,6 +344,17 @@ def test_what_others_have_pushed_is_what_the_next_turn_begins_with(bench: Bench)
     second = again(bench, foreign="f" * 40)
     assert second["repository"]["commit"] == "f" * 40
     assert "changes" not in second
+
+
+def test_what_is_forgotten_is_still_on_the_branch(bench: Bench) -> None:
+    """A conversation outlives its session: without the earlier changes it goes on from the head."""
+    bench.accept(ASKED)
+    bench.work()
+    bench.store.write([Delete(bench.session.path)])
+    bench.accept(COMMENT)
+    bench.work()
+    assert bench.asked[1]["repository"]["commit"] == HEAD
+    assert "changes" not in bench.asked[1]
 
 
 def test_after_a_merge_the_next_turn_begins_afresh(bench: Bench) -> None:

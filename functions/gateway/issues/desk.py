@@ -221,7 +221,8 @@ class Desk:
         """Says how it ended, where it was served."""
         asked = Asked.from_data(item.asked or {})
         # It failed before anything was said: whoever may not ask gets no answer.
-        if item.comment is None and not self.may_write(asked):
+        begun = item.comment is not None or self._voice.found(item, asked) is not None
+        if not begun and not self.may_write(asked):
             return
         body = receipt.report(item)
         try:

@@ -51,7 +51,8 @@ def line(given: str, limit: int) -> str:
 def title(given: str, limit: int) -> str:
     """The title of an issue or pull request: one line, which GitHub shows as it is."""
     seen, _ = without_unseen(_SPACE.sub(" ", given).strip())
-    return _NUMBER.sub(rf"\1{BREAK}", _MENTION.sub(f"@{BREAK}", _cut(seen, limit)))
+    plain = _NUMBER.sub(rf"\1{BREAK}", _MENTION.sub(f"@{BREAK}", _cut(seen, limit)))
+    return _ADDRESS.sub(rf"\1{BREAK}", plain)
 
 
 def code(given: str, limit: int) -> str:

@@ -14,8 +14,8 @@ from gateway.sessions.events import SessionEvent
 
 log = structlog.get_logger()
 
-# A last edit under way is waited for, so that it does not come after the receipt.
-CLOSE_SECONDS = 20.0
+# A last edit under way is waited for, with all its tries: after the receipt it would undo it.
+CLOSE_SECONDS = 170.0
 # `Condition.wait` takes no infinity.
 LONGEST_WAIT = 3600.0
 # Then it is not looked at again in this run: somebody has deleted it, or the App was removed.

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from claude_run.errors import CallerError
 from gateway.github.asked import Asked
 from gateway.issues.clean import clean
+from gateway.work.claims import MAX_JOINED
 
 # GitHub's bound of one text is 65,536 characters; several requests may be answered together.
 MAX_TEXT = 70_000
-MAX_REQUESTS = 20
+# The item's own, and all that may be joined to it.
+MAX_REQUESTS = 1 + MAX_JOINED
 MAX_TITLE = 300
 
 NOTHING = "Nothing is left of what was asked when all that a reader does not see is taken out."

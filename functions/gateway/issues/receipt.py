@@ -93,7 +93,7 @@ def report(item: WorkItem) -> str:
         mark(item.key),
         _heading(code, publication),
         _what_happened(item, code),
-        held_back_list(publication.get("heldBack", ())),
+        held_back_list(publication.get("heldBack", ()), publication.get("heldBackCount")),
         "\n".join(f"> ⚠️ {inert.line(one, MAX_MESSAGE)}" for one in item.facts.get("warnings", ())),
         _table(item),
         f"<sub>{GO_ON.format(phrase=phrase(item), there=there)}</sub>",
@@ -159,16 +159,17 @@ def _link(publication: Mapping[str, Any]) -> str:
     return f"[#{publication['number']}]({publication['url']})"
 
 
-def held_back_list(held_back: Sequence[Mapping[str, str]]) -> str:
-    """What is not in a pull request, with the rule; nothing of nothing."""
+def held_back_list(held_back: Sequence[Mapping[str, str]], count: int | None = None) -> str:
+    """What is not in a pull request, with the rule; nothing of nothing. `count`: of all."""
     if not held_back:
         return ""
+    count = len(held_back) if count is None else count
     lines = [
         f"- {inert.code(one['path'], MAX_NAME)}: {inert.line(one['rule'], MAX_NAME)}"
         for one in held_back[:MAX_PATHS]
     ]
-    if len(held_back) > MAX_PATHS:
-        lines.append(f"- … and {len(held_back) - MAX_PATHS} more")
+    if count > MAX_PATHS:
+        lines.append(f"- … and {count - MAX_PATHS} more")
     return "\n".join((HELD_BACK, "", *lines))
 
 
@@ -197,9 +198,10 @@ def _files(publication: Mapping[str, Any]) -> str:
     files = publication.get("files", ())
     if not files:
         return ""
+    count = publication.get("fileCount", len(files))
     names = ", ".join(inert.code(path, MAX_NAME) for path in files[:MAX_PATHS])
-    more = f" and {len(files) - MAX_PATHS} more" if len(files) > MAX_PATHS else ""
-    return f"{len(files)}: {names}{more}"
+    more = f" and {count - MAX_PATHS} more" if count > MAX_PATHS else ""
+    return f"{count}: {names}{more}"
 
 
 def _counted(denied: Sequence[str]) -> str:

@@ -94,7 +94,8 @@ def _loaded(data: bytes) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         at = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise CallerError(f"{at}{error.problem or 'it is not YAML'}") from None
-    except (yaml.YAMLError, ValueError, RecursionError):
+    # YAML's own constructors raise whatever comes of a value that is none of its tag.
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         raise CallerError("it is not YAML") from None
     if value is None:
         return {}

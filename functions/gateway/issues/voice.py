@@ -31,7 +31,7 @@ class Voice:
 
     def begin(self, item: WorkItem, asked: Asked, body: str) -> int:
         """The comment of an item: made, or the one that an earlier try has made. Its number."""
-        number = item.comment or self._found(item, asked)
+        number = item.comment or self.found(item, asked)
         if number is not None:
             self.edit(asked.repository, number, body)
             return number
@@ -64,9 +64,8 @@ class Voice:
                     self._slug = self._access.app().get_app().slug
             return self._slug
 
-    # --- small things ------------------------------------------------------------------------
-
-    def _found(self, item: WorkItem, asked: Asked) -> int | None:
+    def found(self, item: WorkItem, asked: Asked) -> int | None:
+        """The comment that an earlier try has made; None: there is none."""
         since = (item.created_at - CLOCK_SKEW).strftime("%Y-%m-%dT%H:%M:%SZ")
         for page in range(1, MAX_PAGES + 1):
             comments = self._ask(
@@ -82,6 +81,8 @@ class Voice:
             if len(comments) < PAGE:
                 return None
         return None
+
+    # --- small things ------------------------------------------------------------------------
 
     def _ask(
         self,

@@ -32,6 +32,9 @@ from gateway.work.waiting import wait_for_quota
 log = structlog.get_logger()
 
 _READ = {"contents": "read"}
+# Of what was published; the pull request itself has all of it.
+MAX_KEPT = 100
+MAX_KEPT_PATH = 300
 
 
 class Tokens(Protocol):
@@ -146,7 +149,10 @@ class IssueSteps:
     def _prepared(self, item: WorkItem, admission: Admission) -> "_Prepared":
         asked = Asked.from_data(item.asked or {})
         talk = self._talk(item)
-        source = self._source(asked, talk, admission)
+        key = key_of(ISSUES, f"issue-{talk.key}")
+        session = self.turns.find(key)
+        kept = session is not None and session.changes_version is not None
+        source = self._source(asked, talk, admission, kept=kept)
         repository = {
             "url": f"{self.server_url}/{asked.repository.name}",
             "name": asked.repository.name,
@@ -158,8 +164,6 @@ class IssueSteps:
             "repository": repository,
         }
         request = parse(StartRequest, body)
-        key = key_of(ISSUES, f"issue-{talk.key}")
-        session = self.turns.find(key)
         options = self.turns.options(request, session=session)
         options["github_token"] = SecretStr(self.tokens.token(asked.repository, _READ))
         if not source.keeps_changes:
@@ -179,7 +183,9 @@ class IssueSteps:
             },
         )
 
-    def _source(self, asked: Asked, talk: Conversation, admission: Admission) -> "_Source":
+    def _source(
+        self, asked: Asked, talk: Conversation, admission: Admission, *, kept: bool
+    ) -> "_Source":
         """What the next turn begins with."""
         if talk.pull is None or talk.branch is None or talk.base is None:
             revision = {"branch": admission.base}
@@ -189,7 +195,9 @@ class IssueSteps:
         if not self.pulls.is_open(asked.repository, talk.pull):
             # What was changed is merged, or not wanted.
             return _Source(revision={"branch": admission.base}, keeps_changes=False)
-        foreign = self.publisher.foreign_head(asked.repository, talk.branch, talk.base)
+        # Where the earlier changes are forgotten they are on the branch alone: on from its head.
+        base = talk.base if kept else ""
+        foreign = self.publisher.foreign_head(asked.repository, talk.branch, base)
         if foreign is not None:
             # It stands on ours.
             return _Source(revision={"commit": foreign}, keeps_changes=False)
@@ -261,8 +269,14 @@ class IssueSteps:
                 "branch": published.branch,
                 "commit": published.commit,
                 "draft": published.draft,
-                "files": list(published.files),
-                "heldBack": [{"path": one.path, "rule": one.rule} for one in published.held_back],
+                # An item is one document: of many, the first ones and how many there are.
+                "files": [path[:MAX_KEPT_PATH] for path in published.files[:MAX_KEPT]],
+                "fileCount": len(published.files),
+                "heldBack": [
+                    {"path": one.path[:MAX_KEPT_PATH], "rule": one.rule}
+                    for one in published.held_back[:MAX_KEPT]
+                ],
+                "heldBackCount": len(published.held_back),
                 "commentOnly": published.url is None,
                 "base": changes.base,
             }

@@ -139,6 +139,8 @@ class Worker:
             steps.fail(hold, error)
         except ClaudeRunError as error:
             log.warning("work has to wait", reason=error.message)
+            if hold.interrupted:
+                return  # it is given back as it is
             if hold.item.attempts >= MAX_ATTEMPTS:
                 steps.fail(hold, error)
             else:

@@ -102,7 +102,9 @@ class Queue:
                 return newest
             now = self._clock()
             counted = replace(first, replay=first.replay + 1)
-            asked = replace(Asked.from_data(first.asked), unless_served=False)
+            # The newest may have been asked by somebody else, who may.
+            last = newest.asked if newest is not None and newest.asked is not None else first.asked
+            asked = replace(Asked.from_data(last), unless_served=False)
             fresh = replace(
                 _item_of(asked, delivery=delivery, now=now),
                 key=newest_key(counted),
@@ -126,9 +128,12 @@ def _is_asked_anew(item: WorkItem, asked: Asked) -> bool:
 
     An outsider opens an issue, and later a maintainer puts the label on it.
     """
-    if item.state is not State.DENIED or item.asked is None:
+    if item.state not in (State.DENIED, State.ACCEPTED) or item.asked is None:
         return False
     before = Asked.from_data(item.asked)
+    if item.state is State.ACCEPTED:
+        # Nobody has looked yet whether that one may: both are answered together, by one run.
+        return before.author_id != asked.author_id
     return (before.author_id, before.signs) != (asked.author_id, asked.signs)
 
 
