@@ -19,9 +19,12 @@ PROGRAMS = ("claude_agent_sdk/_bundled/claude", "runner/launch.py")
 def left_behind() -> set[str]:
     """Paths, and `PID COMMAND` of processes."""
     return _folders() | {
-        f"{pid} {_command(pid)[:200]}"
+        f"{pid} {command[:200]}"
         for pid in _processes()
-        if _is_of_a_run(pid) and not _is_anothers(pid)
+        if _is_of_a_run(pid)
+        and not _is_anothers(pid)
+        # What another one's server has killed is nobody's for a moment, and has no command then.
+        and ((command := _command(pid)) or os.getpid() in _ancestors(pid))
     }
 
 
