@@ -350,3 +350,14 @@ def test_a_wrong_setting_is_named_at_the_start(
     for name in named:
         assert name in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_probes_tell_which_instance_answered(http: httpx2.Client, gateway: str) -> None:
+    """The runner's own answer, and how long it took."""
+    assert http.get(f"{gateway}/container").text == "Container is healthy"
+    for path in ("/lb", "/singleton"):
+        answer = http.get(f"{gateway}{path}")
+        body = answer.json()
+        assert body["status"] == "ok"
+        assert body["instanceId"] == answer.headers["X-Instance-Id"] != ""
+        assert body["milliseconds"] > 0
