@@ -221,15 +221,21 @@ class Run:
         await sink.write([_warning("CHANGES_INCOMPLETE", reason)])
 
     async def _write_changes(self, sink: Sink, snapshot: Snapshot, *, final: bool) -> None:
-        changes = await snapshot.changes(final=final)
-        if changes is not None:
-            self._told_changes = True
-            await sink.write(
-                [_warning(warned.code, warned.message) for warned in changes.warnings]
-                + [Frame.of("changes", await asyncio.to_thread(changes.to_json))]
-            )
-        elif final and not self._told_changes:
-            await sink.write([Frame.of("changes", {"base": self._base, "files": []})])
+        try:
+            changes = await snapshot.changes(final=final)
+            if changes is not None:
+                await sink.write(
+                    [_warning(warned.code, warned.message) for warned in changes.warnings]
+                    + [Frame.of("changes", await asyncio.to_thread(changes.to_json))]
+                )
+                self._told_changes = True
+            elif final and not self._told_changes:
+                await sink.write([Frame.of("changes", {"base": self._base, "files": []})])
+        except BaseException:
+            # The agent's end cancels a checkpoint, wherever it is. What it had found and nobody
+            # was told is for the last look to tell.
+            snapshot.forget()
+            raise
 
     async def _emit(self, sink: Sink, lines: Sequence[Line]) -> None:
         frames: list[Frame] = []

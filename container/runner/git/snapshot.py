@@ -80,7 +80,7 @@ class Snapshot:
         self._started_ns = time.time_ns()
         self._rules = IgnoreRules(scratch)
         self._hashes: dict[bytes, _Seen] = {}
-        self._last = fingerprint((), ())
+        self._last: bytes | None = fingerprint((), ())
         self._lock = asyncio.Lock()
         self._stopped = threading.Event()
 
@@ -99,6 +99,10 @@ class Snapshot:
                 return await self._in_thread(self._compare, root, listing, final)
             finally:
                 os.close(root)
+
+    def forget(self) -> None:
+        """The change set returned last reached nobody: the next call returns one whatever it is."""
+        self._last = None
 
     def _open_workspace(self) -> int:
         try:
