@@ -12,7 +12,8 @@ from gateway.github.asked import Asked, Trigger
 from gateway.github.trigger_settings import Kind, Sign
 from gateway.metrics import read_counts
 from gateway.opening import COLLECTIONS
-from gateway.store import Put, Store, Update, open_store
+from gateway.store import Delete, Put, Query, Store, Update, open_store
+from gateway.work.claims import Claims
 from gateway.work.conversation import MAX_WAITING, Conversation
 from gateway.work.queue import Accepted, Queue
 from gateway.work.record import State
@@ -191,6 +192,70 @@ def test_what_answered_nobody_can_be_asked_for_another_reason(queue: Queue, stor
     assert queue.accept(stale, delivery="d-4") is Accepted.NOT_NEEDED
     assert queue.accept(replace(opened, author_id=12), delivery="d-5") is Accepted.NEW
     assert len(all_items(store)) == 3
+
+
+LABEL = Sign(Kind.LABEL, "claude")
+OPENED = replace(ASKED, signs=(Sign(Kind.ON_OPEN),))
+LABELED = replace(ASKED, trigger=Trigger.LABELED, signs=(LABEL,))
+
+
+def test_another_reason_of_the_same_person_before_anybody_has_looked(
+    queue: Queue, store: Store
+) -> None:
+    """Whichever of the two the repository listens to: one item holds both."""
+    edited = replace(OPENED, signs=(Sign(Kind.ON_OPEN, fresh=False),), unless_served=True)
+    for first in (OPENED, edited):
+        store.write([Delete(path) for path in _documents(store)])
+        assert queue.accept(first, delivery="d-1") is Accepted.NEW
+        assert queue.accept(LABELED, delivery="d-2") is Accepted.UNFINISHED
+        [item] = all_items(store)
+        asked = Asked.from_data(item.asked or {})
+        assert asked == replace(first, signs=(*first.signs, LABEL), unless_served=False)
+        assert store.get("deliveries/d-2") is not None
+
+
+def test_another_reason_while_a_worker_decides(queue: Queue, store: Store) -> None:
+    """It waits for what becomes of the first: where that one is served, so is this one."""
+    queue.accept(OPENED, delivery="d-1")
+    claims = Claims(store=store, clock=Clock())
+    first = claims.next()
+    assert first is not None
+    assert queue.accept(LABELED, delivery="d-2") is Accepted.NEW
+    for again in (LABELED, OPENED):
+        assert queue.accept(again, delivery="d-3") is Accepted.UNFINISHED
+    [second] = [item for item in all_items(store) if item.key != first.key]
+    assert (second.waits, second.unless_served) == (True, True)
+    claims.finish(first, State.DENIED)
+    taken = claims.next()
+    assert taken is not None
+    assert (taken.key, Asked.from_data(taken.asked or {}).signs) == (second.key, (LABEL,))
+
+
+@pytest.mark.parametrize("later", [(LABELED, COMMENT), (COMMENT, LABELED)])
+def test_another_reason_is_none_where_the_first_was_served(
+    queue: Queue, store: Store, later: tuple[Asked, Asked]
+) -> None:
+    """GitHub delivers `opened` and `labeled` for one click: that is one run."""
+    queue.accept(OPENED, delivery="d-1")
+    claims = Claims(store=store, clock=Clock())
+    first = claims.next()
+    assert first is not None
+    for asked in later:
+        queue.accept(asked, delivery=f"d-{asked.source}")
+    claims.begin(first, session="s", branch=None, comment=1, facts={}, within=lambda _tx: None)
+    claims.produced(first, {})
+    claims.published(first, {})
+    claims.finish(first, State.DONE)
+    # The comment is of its own.
+    taken = claims.next()
+    assert taken is not None
+    assert (taken.key, taken.joined) == (COMMENT.key, ())
+    assert claims.next() is None
+
+
+def _documents(store: Store) -> list[str]:
+    names = ("work", "deliveries", "conversations")
+    return [one.path for name in names for one in store.query(Query(collection=name, limit=100))]
 
 
 def _end(store: Store, key: str, state: State) -> None:

@@ -7,6 +7,7 @@ write that names an old one is refused, however late its holder wakes up.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from claude_run.errors import Code, StoppedError
@@ -77,35 +78,42 @@ class Claims:
         return None
 
     def _take(self, key: str) -> WorkItem | None:
-        def work(tx: Transaction) -> WorkItem | None:
-            item = stored.item(tx, key)
-            now = self._clock()
-            if item is None or not _is_free(item, now):
-                return None
-            begun = item.state not in (State.ACCEPTED, State.CLAIMED)
-            if begun or item.stop or item.conversation is None:
-                taken = _taken(item, now)
-                tx.write(Put(taken.path, taken.to_data()))
+        following: str | None = key
+        while following is not None:
+            taken, following = self._store.transact(partial(self._take_or_leave, key=following))
+            if taken is not None:
                 return taken
-            return self._take_with_joined(tx, item, stored.talk(tx, item.conversation), now)
+        return None
 
-        return self._store.transact(work)
+    def _take_or_leave(self, tx: Transaction, key: str) -> tuple[WorkItem | None, str | None]:
+        """The item, taken; or, where it is needed no more, the key of the one that follows it."""
+        item = stored.item(tx, key)
+        now = self._clock()
+        if item is None or not _is_free(item, now):
+            return None, None
+        begun = item.state not in (State.ACCEPTED, State.CLAIMED)
+        if begun or item.stop or item.conversation is None:
+            taken = _taken(item, now)
+            tx.write(Put(taken.path, taken.to_data()))
+            return taken, None
+        talk = stored.talk(tx, item.conversation)
+        if item.unless_served and talk.served:
+            # What was answered while it waited has answered it.
+            return None, self._leave(tx, item.moved(State.JOINED, now=now), talk, now)
+        return self._take_with_joined(tx, item, talk, now), None
 
     def _take_with_joined(
         self, tx: Transaction, item: WorkItem, talk: Conversation, now: datetime
-    ) -> WorkItem | None:
-        if item.unless_served and talk.served:
-            # What was answered while it waited has answered it.
-            self._leave(tx, item.moved(State.JOINED, now=now), talk, now)
-            return None
+    ) -> WorkItem:
         waiting = _found(tx, talk.waiting[: MAX_JOINED - len(item.joined)])
-        joined = (*item.joined, *(one.key for one in waiting))
-        taken = replace(_taken(item, now), joined=joined)
+        # What was answered while it waited is joined too, and not asked again.
+        asking = [one.key for one in waiting if not (one.unless_served and talk.served)]
+        taken = replace(_taken(item, now), joined=(*item.joined, *asking))
         tx.write(Put(taken.path, taken.to_data()))
         for one in waiting:
             other = one.moved(State.JOINED, now=now, joined_to=item.key, waits=False)
             tx.write(Put(other.path, other.to_data()))
-        talk = replace(talk.without(joined), current=item.key)
+        talk = replace(talk.without([one.key for one in waiting]), current=item.key)
         tx.write(Put(talk.path, talk.to_data(now)))
         return taken
 
@@ -241,13 +249,17 @@ class Claims:
 
         self._change(item, change)
 
-    def _leave(self, tx: Transaction, over: WorkItem, talk: Conversation, now: datetime) -> None:
+    def _leave(
+        self, tx: Transaction, over: WorkItem, talk: Conversation, now: datetime
+    ) -> str | None:
+        """Returns the key of the item that is the next in the conversation."""
         following = next((one for key in talk.waiting for one in _found(tx, [key])), None)
         talk = talk.left_by(over.key, following.key if following else None)
         tx.write(Put(over.path, over.to_data()), Put(talk.path, talk.to_data(now)))
         if following is not None:
             first = replace(following, waits=False, not_before=now, updated_at=now)
             tx.write(Put(first.path, first.to_data()))
+        return talk.current
 
     # --- stopping ----------------------------------------------------------------------------
 

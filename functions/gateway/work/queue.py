@@ -60,16 +60,23 @@ class Queue:
             newest = stored.item(tx, newest_key(found)) if found and found.replay else found
             brought = Delivery.of(delivery, asked, now=now)
             arrival = [] if known else [Create(deliveries.path_of(delivery), brought.to_data())]
-            if newest is not None and not _is_asked_anew(newest, asked):
+            if newest is not None and not _is_asked_anew(newest, asked, first=found):
                 if arrival:
                     tx.write(*arrival, webhook_write())
                 return Accepted.DUPLICATE if newest.over else Accepted.UNFINISHED
+            if newest is not None and _is_open_to(newest, asked):
+                heard = _with_signs(newest, asked)
+                tx.write(*arrival, Put(heard.path, heard.to_data()), webhook_write())
+                return Accepted.UNFINISHED
             if newest is None and known is not None and known.data["work"] == asked.key:
                 return Accepted.DUPLICATE  # the work was done so long ago that it is forgotten
             if asked.unless_served and talk.served:
                 tx.write(webhook_write())
                 return Accepted.NOT_NEEDED
-            fresh = _item_of(asked, delivery=delivery, now=now)
+            # A worker is about to serve it, or to deny it: then it is this one's turn.
+            undecided = newest is not None and newest.state is State.CLAIMED
+            wanted = replace(asked, unless_served=True) if undecided else asked
+            fresh = _item_of(wanted, delivery=delivery, now=now)
             if found is not None:
                 found = replace(found, replay=found.replay + 1)
                 fresh = replace(
@@ -123,18 +130,39 @@ class Queue:
         return self._store.transact(work)
 
 
-def _is_asked_anew(item: WorkItem, asked: Asked) -> bool:
-    """Whether the item answered nobody, and somebody else asks the same, or for another reason.
+def _is_asked_anew(newest: WorkItem, asked: Asked, *, first: WorkItem | None) -> bool:
+    """Whether nothing was answered yet, and somebody else asks the same, or for another reason.
 
-    An outsider opens an issue, and later a maintainer puts the label on it.
+    An outsider opens an issue, and later a maintainer puts the label on it. What is `first` told
+    is known too: a delivery that comes again is no new reason.
     """
-    if item.state not in (State.DENIED, State.ACCEPTED) or item.asked is None:
+    if newest.state not in (State.DENIED, State.ACCEPTED, State.CLAIMED):
         return False
-    before = Asked.from_data(item.asked)
-    if item.state is State.ACCEPTED:
-        # Nobody has looked yet whether that one may: both are answered together, by one run.
-        return before.author_id != asked.author_id
-    return (before.author_id, before.signs) != (asked.author_id, asked.signs)
+    known = {
+        (before.author_id, sign)
+        for one in (newest, first)
+        if one is not None and one.asked is not None
+        for before in [Asked.from_data(one.asked)]
+        for sign in before.signs
+    }
+    return not known.issuperset((asked.author_id, sign) for sign in asked.signs)
+
+
+def _is_open_to(item: WorkItem, asked: Asked) -> bool:
+    """Whether nobody has looked at the item yet, and the same person asks for another reason."""
+    return (
+        item.state is State.ACCEPTED
+        and item.asked is not None
+        and bool(item.asked["author_id"] == asked.author_id)
+    )
+
+
+def _with_signs(item: WorkItem, asked: Asked) -> WorkItem:
+    """An item that is asked for these reasons too."""
+    before = Asked.from_data(item.asked or {})
+    signs = tuple(dict.fromkeys((*before.signs, *asked.signs)))
+    unless_served = before.unless_served and asked.unless_served
+    return replace(item, asked=replace(before, signs=signs, unless_served=unless_served).to_data())
 
 
 def newest_key(first: WorkItem) -> str:
