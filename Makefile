@@ -76,8 +76,6 @@ check: $(INSTALLED)
 
 bench: $(INSTALLED) emulate
 	$(BIN)/python bench/run.py
-	$(BIN)/python bench/intake.py
-	$(BIN)/python bench/issues.py
 
 # One version of each package everywhere: the deployables take theirs from the first file.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version $(shell cat .python-version) --no-header

@@ -8,18 +8,18 @@ All are measured in turn in this one run, with the same scripted model behind th
 session the gateway's in front of it. What is over its bound is marked, and the exit status is 1.
 """
 
-import json
 import os
-import statistics
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import servers
 from intake import intake
+from issues import first_comment
+from report import Figure, Row, report
 from sessions import SETTINGS, first_answer, replay, together, writes
 from timing import at_once, bare, memory, session, through
 
@@ -30,40 +30,16 @@ SHORT = servers.scenario(servers.say("word and that is all."))
 LONG = servers.scenario({"blocks": [{"type": "text", "text": "word ", "repeat": DELTAS}]})
 
 
-@dataclass(slots=True)
-class Row:
-    """Two columns of seconds, the second at most `bound` times the first."""
-
-    name: str
-    columns: tuple[str, str]
-    bound: float
-    first: list[float] = field(default_factory=list)
-    second: list[float] = field(default_factory=list)
-
-    def add(self, first: float, second: float) -> None:
-        """One measurement of each."""
-        self.first.append(first)
-        self.second.append(second)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """One number, and the bound that it is to keep."""
-
-    name: str
-    value: float
-    bound: float
-    least: bool = False
-
-    @property
-    def over(self) -> bool:
-        """Whether it does not keep it."""
-        return self.value < self.bound if self.least else self.value > self.bound
-
-
 def main() -> int:
     """Measure, print tables, judge."""
-    rounds = 3 if os.environ.get("QUICK") else 10
+    rounds, streamed = streams(3 if os.environ.get("QUICK") else 10)
+    figures = [*streamed, *crowd(), *deliveries()]
+    print(f"load: {os.getloadavg()[0]:.1f}")
+    return report(rounds, figures)
+
+
+def streams(rounds: int) -> tuple[list[Row], list[Figure]]:
+    """The same prompts to a bare Claude Code, to the runner and to the gateway, in turn."""
     first = Row("first text", ("bare", "/run"), 1.25)
     long = Row("20,000 deltas", ("bare", "/run"), 1.15)
     many = Row("16 at once", ("bare", "/run"), 1.2)
@@ -99,48 +75,31 @@ def main() -> int:
         peak = memory(runner.pid, "VmHWM")
         replayed = replay(runner.url)
         started = min(first_answer(runner.url) for _ in range(3))
-    crowd = together()
-    taken = intake()
-    figures = [
+    print(f"the runner idle: {idle:.0f} MB")
+    return [first, long, many, first_session, long_session], [
         Figure(name="MB of the runner, at most", value=peak, bound=150),
         Figure(name="store writes a second, a session", value=max(written), bound=8),
         Figure(name="ms to api's first answer", value=started * 1000, bound=1_200),
         Figure(name="ms to a replay's first event", value=replayed.first * 1000, bound=100),
         Figure(name="events a second of a replay", value=replayed.rate, bound=20_000, least=True),
-        Figure(name="MB of the gateway, 50 sessions", value=crowd.memory, bound=400),
-        Figure(
-            name="% of an empty function, intake", value=taken.ratio * 100, bound=30, least=True
-        ),
-        Figure(name="ms of the intake, p99 of 50", value=taken.p99 * 1000, bound=250),
-        Figure(name="ms of the intake, p99 of 200", value=taken.burst_p99 * 1000, bound=2_000),
     ]
-    rows = [first, long, many, first_session, long_session]
-    print(f"the runner idle: {idle:.0f} MB; 50 sessions of 3 s at once: {crowd.seconds:.1f} s")
-    print(f"load: {os.getloadavg()[0]:.1f}")
-    return report(rows, figures)
 
 
-def report(rows: list[Row], figures: list[Figure]) -> int:
-    """Print medians, ratios and figures. Returns the exit status."""
-    failed = False
-    found: dict[str, dict[str, float]] = {}
-    print(f"{'median seconds':<16}{'':>8}{'':>10}{'ratio':>8}{'bound':>8}")
-    for row in rows:
-        plain, other = statistics.median(row.first), statistics.median(row.second)
-        ratio = other / plain
-        failed |= ratio > row.bound
-        mark = "" if ratio <= row.bound else "  over"
-        times = f"{row.columns[0]} {plain:.2f}", f"{row.columns[1]} {other:.2f}"
-        print(f"{row.name:<16}{times[0]:>12}{times[1]:>14}{ratio:>8.2f}{row.bound:>8.2f}{mark}")
-        name = f"{row.name}, {row.columns[1]}"
-        found[name] = {row.columns[0]: plain, row.columns[1]: other, "ratio": ratio}
-    for figure in figures:
-        failed |= figure.over
-        side, mark = "≥" if figure.least else "≤", "  over" if figure.over else ""
-        print(f"{figure.name:<36}{figure.value:>10.1f}  {side} {figure.bound:g}{mark}")
-        found[figure.name] = {"value": figure.value}
-    print(json.dumps(found))
-    return int(failed)
+def crowd() -> Iterator[Figure]:
+    """Many sessions on one gateway."""
+    found = together()
+    print(f"50 sessions of 3 s at once: {found.seconds:.1f} s")
+    yield Figure(name="MB of the gateway, 50 sessions", value=found.memory, bound=400)
+
+
+def deliveries() -> Iterator[Figure]:
+    """From GitHub's delivery to its answer, and to the first comment."""
+    taken = intake()
+    share = taken.ratio * 100
+    yield Figure(name="% of an empty function, intake", value=share, bound=30, least=True)
+    yield Figure(name="ms of the intake, p99 of 50", value=taken.p99 * 1000, bound=250)
+    yield Figure(name="ms of the intake, p99 of 200", value=taken.burst_p99 * 1000, bound=2_000)
+    yield Figure(name="seconds to an issue's first comment", value=first_comment(), bound=3)
 
 
 if __name__ == "__main__":

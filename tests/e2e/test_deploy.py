@@ -525,7 +525,7 @@ def test_the_page_of_the_deployment_and_what_it_leaves(
     assert "There is nothing of claude-run" in done.stderr
 
 
-def typed(project: Cloud, commands: str, *, answers: str = "", **environ: str) -> str:
+def typed(project: Cloud, commands: str, *, answers: str = "n\n", **environ: str) -> str:
     """What commands of the page print, typed in a terminal; only the project is another one."""
     text = commands.replace("my-project", project.plane.project)
     text = text.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
