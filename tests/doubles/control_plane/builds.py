@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from typing import Any
 
-from doubles.control_plane import registry
+from doubles.control_plane import registry, templates
 from doubles.control_plane.plane import ControlPlane
 from doubles.control_plane.routes import Call, Refusal, invalid, route
 
@@ -63,7 +63,8 @@ def submit(plane: ControlPlane, call: Call, project: str, region: str) -> Any:  
     del project
     given = call.body
     words = given.get("substitutions", {})
-    images = [_filled(image, words) for image in given.get("images", [])]
+    templates.check(given, words)
+    images = [templates.filled(image, words) for image in given.get("images", [])]
     if "serviceAccount" in given and "logging" not in given.get("options", {}):
         raise invalid(
             "if 'build.service_account' is specified, the build must either (a) specify "
@@ -76,7 +77,7 @@ def submit(plane: ControlPlane, call: Call, project: str, region: str) -> Any:  
         region=region,
         source=given["source"]["storageSource"],
         images=images,
-        account=_filled(given.get("serviceAccount", ""), words),
+        account=templates.filled(given.get("serviceAccount", ""), words),
         seed=" ".join(images),
     )
     made["options"] = given.get("options", {})
@@ -131,12 +132,6 @@ def _contents(source: bytes) -> dict[str, int]:
     with tarfile.open(fileobj=io.BytesIO(source)) as packed:
         members = [member for member in packed.getmembers() if member.isfile()]
         return {one.name: zlib.crc32(packed.extractfile(one).read()) for one in members}  # type: ignore[union-attr]
-
-
-def _filled(text: str, words: dict[str, str]) -> str:
-    for name, value in words.items():
-        text = text.replace(f"${{{name}}}", value).replace(f"${name}", value)
-    return text
 
 
 def _operation(made: Any) -> Any:  # noqa: ANN401 - JSON
