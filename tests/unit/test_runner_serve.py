@@ -109,6 +109,9 @@ class FullDisk:
         """Fail."""
         raise OSError(28, "No space left on device", str(final))
 
+    def forget(self) -> None:
+        """It has told nothing."""
+
 
 def test_a_full_disk_does_not_hide_how_a_run_ended() -> None:
     """The run's own error stays; that files are missing is a warning."""
