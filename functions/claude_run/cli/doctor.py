@@ -3,7 +3,7 @@
 import json
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from claude_run import __version__
@@ -18,10 +18,12 @@ from claude_run.errors import ClaudeRunError, ConfigurationError
 GCLOUD_SECONDS = 60.0
 # The newest deliveries tell whether the webhook works; older ones are history.
 DELIVERIES = 20
-# How soon a run must be over whose caller has left.
+# How soon a run must be seen that has begun, and be over when its caller has left.
+SEEN_SECONDS = 20.0
 GONE_SECONDS = 30.0
-# Long enough to be left, short enough to be cheap.
-PROMPT = "Count from 1 to 300, one number a line. Use no tool."
+PAUSE_SECONDS = 1.0
+# Longer than it takes to be seen; what is not said is not paid.
+PROMPT = "Count from 1 to 2000, one number a line. Use no tool."
 
 
 def doctor(
@@ -83,18 +85,30 @@ def disconnected(client: Client) -> Iterable[Finding]:
         for event in events:
             if getattr(event, "data", {}).get("type") == "stream_event":
                 break
-    began = time.monotonic()
-    while _running(client.health()) > before:
-        if time.monotonic() - began > GONE_SECONDS:
-            yield Finding(
-                what=f"a run goes on {GONE_SECONDS:.0f} s after its caller has left",
-                advice="Deadline and budget end it: set timeoutMinutes and maxBudgetUsd.",
-                is_wrong=True,
-            )
+        # An answer of the API's health is some seconds old: only who has seen a run there can see
+        # that it is gone.
+        if _waited(lambda: _running(client.health()) > before, SEEN_SECONDS) is None:
+            yield Finding(what="no run was seen that could be left", advice="Try it once more.")
             return
-        time.sleep(1)
-    seconds = time.monotonic() - began
-    yield Finding(what=f"a run is over {seconds:.0f} s after its caller has left", is_good=True)
+    seconds = _waited(lambda: _running(client.health()) <= before, GONE_SECONDS)
+    if seconds is not None:
+        yield Finding(what=f"a run is over {seconds:.0f} s after its caller has left", is_good=True)
+    else:
+        yield Finding(
+            what=f"a run goes on {GONE_SECONDS:.0f} s after its caller has left",
+            advice="Deadline and budget end it: set timeoutMinutes and maxBudgetUsd.",
+            is_wrong=True,
+        )
+
+
+def _waited(done: Callable[[], bool], at_most: float) -> float | None:
+    """The seconds until it is so, or None where it is not in that time."""
+    began = time.monotonic()
+    while not done():
+        if time.monotonic() - began > at_most:
+            return None
+        time.sleep(PAUSE_SECONDS)
+    return time.monotonic() - began
 
 
 def _running(said: Mapping[str, Any]) -> int:
