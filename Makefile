@@ -58,7 +58,7 @@ dev-github: $(INSTALLED) emulate
 # says which files begin.
 test: $(INSTALLED) emulate
 	$(BIN)/pytest --numprocesses 3 --dist worksteal tests/unit
-	$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder tests/e2e
+	$(BIN)/pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder tests/e2e
 
 # Once, and again when its versions change. What needs it is skipped without it, never in CI.
 emulate:

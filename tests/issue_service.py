@@ -25,12 +25,12 @@ from work_items import all_items
 SECONDS = 90.0
 
 
-def until(holds: Callable[[], bool], what: Callable[[], str]) -> None:
+def until(holds: Callable[[], bool], what: Callable[[], str], *, pause: float = 0.05) -> None:
     """Wait for a condition; else `what` is said."""
     deadline = time.monotonic() + SECONDS
     while not holds():
         assert time.monotonic() < deadline, what()
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def asking(text: str, *turns: dict[str, Any]) -> str:

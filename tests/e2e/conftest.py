@@ -24,6 +24,7 @@ LONGEST = (
     "test_image.py",
     "test_deploy.py",
     "test_issues.py",
+    "test_as_deployed.py",
     "test_stopping.py",
     "test_session_faults.py",
     "test_store_firestore.py",

@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import httpx2
@@ -11,33 +10,11 @@ import pytest
 
 import servers
 from claude_run.sse import Decoder
+from deployed import token, variables
 from only_requirements import environment_of
 from servers import REPOSITORY
 
 pytestmark = pytest.mark.e2e
-
-
-def variables(function: str) -> dict[str, str]:
-    """The environment that deploy.sh gives a function."""
-    shown = subprocess.run(
-        [REPOSITORY / "infra/deploy.sh", "--dry-run", "--project", "p-1", "--region", "us-east1"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    [line] = [line for line in shown.splitlines() if f"--function={function} " in line]
-    told = line.partition("'--set-env-vars=^|^")[2].partition("'")[0]
-    return dict(variable.split("=", 1) for variable in told.split("|"))
-
-
-def token() -> str:
-    """What is left of a caller's token behind IAM."""
-    claims = {"sub": "42", "email": "ann@example.com", "email_verified": True}
-    head, body = (
-        urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
-        for part in ({"alg": "RS256"}, claims)
-    )
-    return f"{head}.{body}.SIGNATURE_REMOVED_BY_GOOGLE"
 
 
 def test_it_serves_a_session(runner: servers.Server, tmp_path: Path) -> None:
@@ -50,7 +27,7 @@ def test_it_serves_a_session(runner: servers.Server, tmp_path: Path) -> None:
     for missing in ("gateway", "claude_run", "runner", "claude_agent_sdk", "pytest"):
         tried = [str(python), "-c", f"import {missing}"]
         assert subprocess.run(tried, capture_output=True, check=False).returncode
-    deployed = variables("api") | {
+    deployed = variables("--function=api") | {
         "K_SERVICE": "claude-run-api",
         "RUNNER_URL": runner.url,
         "STORE_URL": f"sqlite://{tmp_path}/gateway.db",
