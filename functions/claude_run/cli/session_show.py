@@ -1,7 +1,5 @@
 """A session as a person reads it: the events of its log in, text out. No I/O."""
 
-import re
-
 from claude_run.cli.page import Page
 from claude_run.cli.plain import one_line
 from claude_run.cli.receipt import ChangedFile, receipt, spoken_tokens
@@ -20,10 +18,9 @@ from claude_run.session_events import (
     ToolUseEvent,
     UsageEvent,
 )
+from claude_run.workspace import from_inside
 
 _MARKS = {"added": "+", "deleted": "-"}
-# Where a runner works; the log names the folder only once files have changed.
-_WORKSPACE = re.compile(r"/tmp/ws-[0-9a-f-]{36}/")  # noqa: S108 - read, never opened
 MAX_PROMPT = 200
 
 
@@ -95,7 +92,7 @@ class SessionShow:
         # One that was too large for the log comes as text.
         given = event.input if isinstance(event.input, dict) else {}
         short = {
-            key: _WORKSPACE.sub("", value[:4096]) if isinstance(value, str) else value
+            key: from_inside(value[:4096]) if isinstance(value, str) else value
             for key, value in given.items()
         }
         return self._page.tool(event.tool, short, indent="  ", workspace="")

@@ -269,6 +269,8 @@ class IssueSteps:
                 "branch": published.branch,
                 "commit": published.commit,
                 "draft": published.draft,
+                "updated": published.number is not None
+                and published.number == self._talk(item).pull,
                 # An item is one document: of many, the first ones and how many there are.
                 "files": [path[:MAX_KEPT_PATH] for path in published.files[:MAX_KEPT]],
                 "fileCount": len(published.files),
