@@ -9,7 +9,7 @@ import pytest
 
 from claude_run import cli
 from claude_run.cli import arguments, session_text
-from claude_run.cli.complaint import complaint
+from claude_run.cli.complaint import OF_SESSION, complaint
 from claude_run.cli.lines import session_line
 from claude_run.cli.run import Order
 from claude_run.cli.session_show import SessionShow
@@ -220,8 +220,8 @@ def test_health_is_a_few_lines() -> None:
     }  # fmt: skip
     assert session_text.health(said, style=PLAIN) == (
         "degraded · version 0.1.0\n"
-        "  durableObjects  operational\n"
-        "  containers      down            no␛answer\n"
+        "  store       operational\n"
+        "  runner      down            no␛answer\n"
         "today: 50,000 of 1,000,000 tokens · $2.50 of $50.00 · 1 of 5 sessions running\n"
     )
     assert session_text.health({"status": "ok"}, style=PLAIN) == "ok\n"
@@ -321,4 +321,4 @@ def test_advice_is_a_sessions() -> None:
     """What helps with a run does not help with a session."""
     lost = error_for(Code.INTERRUPTED, "Its driver is gone.")
     assert "is lost" in complaint(lost)
-    assert "claude-run send ID" in complaint(lost, of_session=True)
+    assert "claude-run send ID" in complaint(lost, advice=OF_SESSION)

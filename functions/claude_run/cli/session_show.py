@@ -32,6 +32,8 @@ class SessionShow:
 
     def __init__(self, *, style: Style, cloning: str | None = None, prompts: bool = False) -> None:
         self.error: SessionErrorEvent | None = None
+        # A turn is over, or Claude has answered in it: there is something to account for.
+        self.began = False
         self._page = Page(style, waiting_for=first_wait(cloning))
         self._prompts = prompts
         self._usage: UsageEvent | None = None
@@ -55,6 +57,7 @@ class SessionShow:
                 self._page.wait_for("waiting for the model")
                 return self._page.refusal(str(content)) if is_error else ""
             case UsageEvent():
+                self.began = True
                 self._usage = event
             case StatusEvent():
                 return self._status(event)
@@ -64,7 +67,7 @@ class SessionShow:
                 self._page.wait_for("collecting the files")
                 return self._page.finish_line()
             case CompleteEvent(pr_url=url):
-                self.error = None
+                self.error, self.began = None, True
                 return self._page.finish_line() + self._pull_request(url)
             case SessionErrorEvent():
                 self.error = event
