@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Put claude-run on Google Cloud, or bring what is there up to date:
 #
-#   infra/deploy.sh --project PROJECT --region REGION [OPTION…]
+#   claude-run deploy --project PROJECT --region REGION [OPTION…]
 #
 #   --dry-run                only print the commands; needs no login, no network and no gcloud
 #   --yes                    do not ask
@@ -17,6 +17,7 @@
 #
 # It looks at what is there, shows the commands that are missing, asks, and runs them. Run again it
 # changes nothing; interrupted, it goes on. It needs gcloud, logged in as an owner of the project.
+# Without the command line: infra/deploy.sh, with the same options.
 set -euo pipefail
 
 infra=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -26,7 +26,7 @@ options() {
 }
 
 wrong() {
-  printf 'claude-run: %s %s --help lists the options.\n' "$1" "$0" >&2
+  printf 'claude-run: %s claude-run %s --help lists the options.\n' "$1" "$(basename "$0" .sh)" >&2
   exit 2
 }
 
