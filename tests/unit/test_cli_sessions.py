@@ -304,6 +304,7 @@ def test_wrong_usage_is_status_2(argv: list[str], capsys: pytest.CaptureFixture[
         (["start", "x", "--session-id", "status"], "--session-id: "),
         (["start", "x", "--max-turns", "0"], "--max-turns: "),
         (["start", "x", "--repo", "no repo"], "--repo: "),
+        (["start", "x", "--create-pr"], "--create-pr needs --repo"),
         (["start", "  "], "PROMPT: must not be blank"),
         (["show", "a/b"], "ID: "),
         (["status", "--base-url", "http://example.com"], "The base URL must be https"),

@@ -82,12 +82,16 @@ class Look:
         seen: Overview,
         *,
         form_token: str,
+        is_reached: bool,
         error: str = "",
         notice: str = "",
         look_failed: str = "",
         return_url: str | None = None,
     ) -> Page:
-        """Shows what is done and what is left. `error`: of the Claude key's form."""
+        """Shows what is done and what is left.
+
+        `is_reached`: whether GitHub can send deliveries here. `error`: of the Claude key's form.
+        """
         steps = _steps(seen)
         record = seen.app.record
         links: dict[str, Any] = dict.fromkeys(("app_url", "install_url", "app_settings_url"))
@@ -117,6 +121,7 @@ class Look:
             counts=seen.counts,
             installations=_installations(seen),
             form_token=form_token,
+            is_reached=is_reached,
             error=error,
             notice=NOTICES.get(notice, ""),
             look_failed=look_failed,

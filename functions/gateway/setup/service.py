@@ -232,6 +232,10 @@ class Setup:
                 details={"field": "replace"},
             )
 
+    def is_reached(self, origin: str) -> bool:
+        """Whether GitHub can send deliveries, as far as that can be known here."""
+        return not self._receives or self._webhook_url(origin) is not None
+
     def _webhook_url(self, origin: str) -> str | None:
         if self.settings.setup.webhook_url is not None:
             return self.settings.setup.webhook_url
