@@ -50,10 +50,11 @@ def main() -> int:
         port = os.environ.get("PORT") or DEFAULT_PORT
         repository.hook(f"http://127.0.0.1:{port}/webhooks/github")
         environ = {
-            # Of this GitHub nothing is left afterwards: neither is what was stored of it.
-            "CLAUDE_RUN_HOME": f"{folder}/state",
             **os.environ,
             **github.environ(),
+            # Of this GitHub nothing is left afterwards: neither is what was stored of it, for the
+            # next one has other issues under the same numbers.
+            "CLAUDE_RUN_HOME": f"{folder}/state",
             "ALLOWED_GIT_HOSTS": "localhost,github.com",
         }
         # What it prints as a command is the one beside our Python.
