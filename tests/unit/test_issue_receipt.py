@@ -140,6 +140,19 @@ def test_the_pull_request_closes_its_issue_and_no_other() -> None:
     assert body.startswith("For #12\n")
 
 
+def test_a_pull_request_stays_with_what_it_was_opened_for() -> None:
+    """What is asked on it goes on with its issue, or with somebody's pull request; never itself."""
+    on_ours = replace(ASKED, issue=13, is_pull=True, source="comment:5", text="go on")
+    for text, begins in (
+        ("Fixes #12\r\n\nMended.", "Fixes #12\n"),
+        ("For #12\n\nMended.", "For #12\n"),
+        ("Fixes #99\n", "For #12\n"),
+    ):
+        asked = replace(on_ours, issue_text=text).to_data()
+        item = replace(ITEM, asked=asked, conversation="1-12")
+        assert receipt.pull_request(item, [])[1].startswith(begins)
+
+
 def test_an_unfinished_pull_request_says_so() -> None:
     """And why, before anything else."""
     outcome = replace(OUTCOME, code=Code.MAX_TURNS).to_data()

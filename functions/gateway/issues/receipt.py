@@ -117,15 +117,13 @@ def pull_request(item: WorkItem, held_back: Sequence[HeldBack]) -> tuple[str, st
     """Its title and text."""
     asked = Asked.from_data(item.asked or {})
     title = inert.title(asked.title, MAX_TITLE) or TITLE.format(number=asked.issue)
-    # On somebody's pull request it is a part of that, and settles nothing by itself.
-    reference = (FOR if asked.is_pull else FIXES).format(number=asked.issue)
     told = [{"path": one.path, "rule": one.rule} for one in held_back]
     by = ASKED_BY.format(author=inert.line(asked.author, MAX_NAME), number=asked.issue)
     code = _code(item)
     early = NOT_FINISHED.format(reason=reason(code, item.outcome["message"])) if code else ""
     body = around(
         _said(item, code),
-        above=joined(reference, early),
+        above=joined(_reference(item, asked), early),
         below=joined(
             _held_back(told),
             _table(item, in_pull_request=True),
@@ -141,6 +139,19 @@ def _code(item: WorkItem) -> Code | None:
 
 def _said(item: WorkItem, code: Code | None) -> str:
     return "" if code in _NOT_CLAUDES_WORDS else str(item.outcome["result"])
+
+
+def _reference(item: WorkItem, asked: Asked) -> str:
+    """What a pull request is for: what its conversation began with, wherever that goes on."""
+    number = (item.conversation or asked.conversation).rpartition("-")[2]
+    if number == str(asked.issue):
+        # On somebody's pull request it is a part of that, and settles nothing by itself.
+        return (FOR if asked.is_pull else FIXES).format(number=number)
+    # Asked on our own pull request, whose text says which of the two it is.
+    fixes = FIXES.format(number=number)
+    return (
+        fixes if asked.issue_text.partition("\n")[0].strip() == fixes else FOR.format(number=number)
+    )
 
 
 def around(answer: str, *, above: str, below: str) -> str:
