@@ -53,6 +53,7 @@ look_closer
 mode=show
 if [ "$offline" = yes ]; then
   steps
+  say "These are the $changes commands of a whole deployment. None was run."
   exit
 fi
 steps >"$work/plan"

@@ -36,6 +36,7 @@ look_at_sources
 mode=show
 if [ "$offline" = yes ]; then
   steps
+  say "These are the $changes commands of a whole deployment. None was run."
   exit
 fi
 steps >"$work/plan"
