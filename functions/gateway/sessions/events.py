@@ -99,10 +99,13 @@ def complete(
     turns: int,
     result: str,
     usage: Mapping[str, Any],
+    agent_turns: int | None = None,
     pr_url: str | None = None,
 ) -> SessionEvent:
-    """The turn has succeeded; `usage` is the whole session's."""
+    """The turn has succeeded; `usage` is the whole session's, `agent_turns` of this prompt."""
     data: dict[str, Any] = {"sessionId": session_id, "turns": turns, "usage": dict(usage)}
+    if agent_turns is not None:
+        data["agentTurns"] = agent_turns
     if pr_url is not None:
         data["prUrl"] = pr_url
     return SessionEvent("complete", data | _bounded("result", result))
