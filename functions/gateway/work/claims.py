@@ -292,7 +292,7 @@ class Claims:
             talk = talk.without([one.key for one in earlier])
             tx.write(Put(talk.path, talk.to_data(now)))
             return None, True
-        if current is None or current.over:
+        if current is None or current.over or current.created_at > held.created_at:
             return None, False
         if current.state is State.ACCEPTED:
             self._leave(tx, current.moved(State.CANCELLED, now=now), talk, now)
