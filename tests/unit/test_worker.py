@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from claude_run.errors import CallerError, Code, UpstreamError
+from claude_run.errors import CallerError, ClaudeRunError, Code, UpstreamError
 from doubles.light_desk import HEAD, LightAdmission, LightGitHub
 from doubles.light_runner import light_run
 from doubles.recording_server import Asked as Asked_
@@ -25,11 +25,12 @@ from gateway.requests import MessageRequest, parse_start
 from gateway.sessions.record import ISSUES, LEASE, Session, Status, key_of
 from gateway.sessions.registry import Registry
 from gateway.store import Delete, Put, Query, Store, open_store
+from gateway.work import loop
 from gateway.work.leaving import Detached
 from gateway.work.loop import BACKOFF, MAX_ATTEMPTS, MAX_FAREWELLS, Worker
 from gateway.work.queue import Queue
 from gateway.work.record import FINAL, State, WorkItem
-from work_items import ASKED, COMMENT, conversation, items
+from work_items import ASKED, COMMENT, all_items, conversation, items
 from worker_child import Mortal, worker
 
 BASE = "b" * 40
@@ -259,6 +260,53 @@ def test_what_fails_for_a_moment_is_tried_again(bench: Bench, step: str) -> None
     assert bench.item.state is State.DONE
     assert len(bench.asked) == 1
     assert len(bench.done) == 4
+
+
+class ForAMoment(dict[str, ClaudeRunError]):
+    """What fails once."""
+
+    def __getitem__(self, what: str) -> ClaudeRunError:
+        return self.pop(what)
+
+
+def test_a_worker_stays_for_what_failed_for_a_moment(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else may come for hours; what has to wait for longer than it may stay is left."""
+    monkeypatch.setattr(loop, "BACKOFF", (timedelta(milliseconds=300), timedelta(hours=1)))
+    bench.accept(ASKED)
+    made = bench.worker(failing=ForAMoment(branch=BROKEN))
+    made.stay = timedelta(seconds=30)
+    made.run()
+    assert bench.item.state is State.DONE
+    assert len(bench.asked) == 1
+    bench.accept(replace(ASKED, issue=6))
+    left = bench.worker(failing={"branch": BROKEN})
+    left.stay = timedelta(seconds=30)
+    started = time.monotonic()
+    left.run()
+    assert time.monotonic() - started < 20
+    assert {item.state for item in all_items(bench.store)} == {State.DONE, State.PRODUCED}
+
+
+def test_a_worker_that_stays_does_what_comes_meanwhile_and_ends_when_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a laptop it may be one of two."""
+    monkeypatch.setattr(loop, "LOOK_SECONDS", 0.1)
+    bench.accept(ASKED)
+    failing = {"branch": BROKEN}
+    made = bench.worker(failing=failing)
+    made.stay = timedelta(minutes=5)
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    until(lambda: bench.item.state is State.PRODUCED and bench.item.fence == 2)
+    failing.clear()
+    bench.accept(replace(ASKED, issue=6))
+    until(lambda: [one.state for one in all_items(bench.store)].count(State.DONE) == 1)
+    made.interrupt()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_what_fails_again_and_again_is_given_up_and_told(bench: Bench) -> None:
