@@ -10,7 +10,7 @@ import structlog
 from claude_run.errors import ClaudeRunError
 from gateway.sessions.registry import Registry
 from gateway.work.claims import Claims
-from gateway.work.starter import Starter
+from gateway.work.starter import Starter, try_to_start
 
 log = structlog.get_logger()
 
@@ -64,10 +64,7 @@ class Sweep:
     def _start(self) -> int:
         due = self.claims.due(at_most=MAX_STARTED)
         for started in range(due):
-            try:
-                self.starter.start()
-            except ClaudeRunError as error:
-                log.warning("no worker was started", reason=error.message)
+            if not try_to_start(self.starter):
                 return started
         return due
 
