@@ -324,6 +324,23 @@ def test_what_fails_again_and_again_is_given_up_and_told(bench: Bench) -> None:
     assert len(bench.asked) == 1
 
 
+def test_what_breaks_when_it_is_anothers_already_ends_nothing_else(bench: Bench) -> None:
+    """Whoever has it goes on with it, and this worker with the next."""
+
+    class Lost(dict[str, ClaudeRunError]):
+        def __getitem__(self, what: str) -> ClaudeRunError:
+            self.clear()
+            (item,) = (one for one in all_items(bench.store) if one.state is State.PRODUCED)
+            bench.store.write([Put(item.path, replace(item, fence=item.fence + 1).to_data())])
+            raise RuntimeError(what)
+
+    bench.accept(ASKED, replace(ASKED, issue=6))
+    bench.work(failing=Lost(branch=BROKEN))
+    found = sorted(all_items(bench.store), key=lambda one: one.state)
+    assert [one.state for one in found] == [State.DONE, State.PRODUCED]
+    assert found[1].fence == 2
+
+
 def test_what_would_fail_just_the_same_is_not_tried_again(bench: Bench) -> None:
     """A refusal is told at once."""
     bench.accept(ASKED)

@@ -137,26 +137,30 @@ class Worker:
                     self._aside.append(hold.aside)
 
     def _take(self, hold: Hold) -> None:
-        steps, item = self.steps[hold.item.kind], hold.item
-        log.info("work begins", state=item.state, attempt=item.attempts)
+        log.info("work begins", state=hold.item.state, attempt=hold.item.attempts)
         try:
-            if item.attempts > MAX_FAREWELLS:
+            self._go_on(hold)
+        except (StaleWorkError, StaleLeaseError) as error:
+            log.warning("work was lost", reason=error.message)
+        log.info("work ends", state=hold.item.state)
+
+    def _go_on(self, hold: Hold) -> None:
+        steps, attempts = self.steps[hold.item.kind], hold.item.attempts
+        try:
+            if attempts > MAX_FAREWELLS:
                 hold.finish(State.FAILED)
-            elif item.attempts > MAX_ATTEMPTS:
+            elif attempts > MAX_ATTEMPTS:
                 steps.fail(hold, UpstreamError(_AGAIN, code=Code.INTERNAL_ERROR))
             else:
                 self._try(steps, hold)
             if hold.interrupted and not hold.left:
                 hold.set_aside(self.clock(), counts=False)
-        except (StaleWorkError, StaleLeaseError) as error:
-            log.warning("work was lost", reason=error.message)
-        except StoreUnavailableError:
-            # Nothing can be written: its lease runs out, and it is taken over.
+        except (StaleWorkError, StaleLeaseError, StoreUnavailableError):
+            # Nothing can be written: it is another's, or its lease runs out and it will be.
             raise
         except Exception:
             log.exception("work failed")
             self._put_off(hold, None)
-        log.info("work ends", state=hold.item.state)
 
     def _try(self, steps: Steps, hold: Hold) -> None:
         try:
