@@ -22,6 +22,7 @@ from gateway.github.credentials import AppKey
 from gateway.github.failures import translated
 from gateway.github.redeliveries import Redeliveries
 from gateway.github.settings import GitHubSettings
+from gateway.setup.installations import look
 
 REPOSITORY = RepositoryRef(id=1, name="octo/one", installation_id=7, default_branch="main")
 TOKEN = "ghs_planted." + "x-Y_9" * 100
@@ -356,3 +357,16 @@ def test_a_list_of_deliveries_that_is_none_is_githubs_fault(world: World, listed
     world.script.answers = [answer(200, listed)]
     with pytest.raises(UpstreamError, match="deliveries"):
         redeliveries(world).due()
+
+
+# --- where the App is installed ------------------------------------------------------------------
+
+
+def test_an_enterprise_is_known_by_its_slug(world: World) -> None:
+    """It has no login; one such must not hide where else the App is."""
+    enterprise = {"id": 3, "account": {"slug": "big", "type": "Enterprise"}}
+    person = {"id": 4, "account": {"login": "ann"}, "suspended_at": "2026-11-01T00:00:00Z"}
+    none = {"total_count": 0, "repositories": []}
+    world.script.answers = [answer(200, [enterprise, person]), answer(200, none)]
+    found = look(world.access.app(), lambda: datetime.now(UTC))
+    assert [(one.account, one.is_suspended) for one in found] == [("big", False), ("ann", True)]
