@@ -32,7 +32,7 @@ from gateway.work.waiting import wait_for_quota
 log = structlog.get_logger()
 
 _READ = {"contents": "read"}
-# Of what was published; the pull request itself has all of it.
+# Of what was published, for an item is one document; the pull request itself has all of it.
 MAX_KEPT = 100
 MAX_KEPT_PATH = 300
 
@@ -262,25 +262,7 @@ class IssueSteps:
             ),
             proceed=hold.check,
         )
-        hold.published(
-            {
-                "url": published.url,
-                "number": published.number,
-                "branch": published.branch,
-                "commit": published.commit,
-                "draft": published.draft,
-                # An item is one document: of many, the first ones and how many there are.
-                "files": [path[:MAX_KEPT_PATH] for path in published.files[:MAX_KEPT]],
-                "fileCount": len(published.files),
-                "heldBack": [
-                    {"path": one.path[:MAX_KEPT_PATH], "rule": one.rule}
-                    for one in published.held_back[:MAX_KEPT]
-                ],
-                "heldBackCount": len(published.held_back),
-                "commentOnly": published.url is None,
-                "base": changes.base,
-            }
-        )
+        hold.published(_kept(published, base=changes.base))
 
     # --- stopping ----------------------------------------------------------------------------
 
@@ -303,6 +285,26 @@ class IssueSteps:
 
     def _talk(self, item: WorkItem) -> Conversation:
         return stored.talk(self.store, item.conversation or "")
+
+
+def _kept(published: Published, *, base: str) -> dict[str, Any]:
+    """A publication as the item keeps it; of many files the first ones, and how many there are."""
+    return {
+        "url": published.url,
+        "number": published.number,
+        "branch": published.branch,
+        "commit": published.commit,
+        "draft": published.draft,
+        "files": [path[:MAX_KEPT_PATH] for path in published.files[:MAX_KEPT]],
+        "fileCount": len(published.files),
+        "heldBack": [
+            {"path": one.path[:MAX_KEPT_PATH], "rule": one.rule}
+            for one in published.held_back[:MAX_KEPT]
+        ],
+        "heldBackCount": len(published.held_back),
+        "commentOnly": published.url is None,
+        "base": base,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
