@@ -171,9 +171,13 @@ class _Slug:
 
     def get(self) -> str | None:
         """The name, None where there is none."""
+        now = self._monotonic()
         with self._lock:
-            if self._monotonic() >= self._until:
-                found = self._apps.record()
-                self._known = found.slug if found is not None and found.slug else None
-                self._until = self._monotonic() + SLUG_SECONDS
-            return self._known
+            if now < self._until:
+                return self._known
+        # By each for itself: in a line, a store that is out of order would be waited for in turn.
+        found = self._apps.record()
+        slug = found.slug if found is not None and found.slug else None
+        with self._lock:
+            self._known, self._until = slug, now + SLUG_SECONDS
+        return slug
