@@ -267,7 +267,7 @@ class IssueSteps:
     # --- stopping ----------------------------------------------------------------------------
 
     def _stop(self, hold: Hold) -> None:
-        if not self.desk.may_write(Asked.from_data(hold.item.asked or {})):
+        if not self.desk.may_stop(Asked.from_data(hold.item.asked or {})):
             hold.finish(State.DENIED)
             return
         current = self.claims.stop(hold.item)
