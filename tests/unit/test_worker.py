@@ -4,7 +4,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,10 +26,11 @@ from gateway.sessions.record import ISSUES, LEASE, Session, Status, key_of
 from gateway.sessions.registry import Registry
 from gateway.store import Delete, Put, Query, Store, open_store
 from gateway.work import loop
+from gateway.work.issue import IssueSteps
 from gateway.work.leaving import Detached
 from gateway.work.loop import BACKOFF, MAX_ATTEMPTS, MAX_FAREWELLS, Worker
 from gateway.work.queue import Queue
-from gateway.work.record import FINAL, State, WorkItem
+from gateway.work.record import FINAL, Kind, State, WorkItem
 from work_items import ASKED, COMMENT, all_items, conversation, items
 from worker_child import Mortal, worker
 
@@ -192,10 +193,10 @@ def test_one_who_may_is_served_though_another_may_not(bench: Bench) -> None:
     assert bench.item.state is State.DONE
 
 
-def test_without_a_slot_it_waits_and_is_told_once(bench: Bench) -> None:
-    """It goes back to where it was, keeps no trace in the quota, and is done later."""
+def occupy(bench: Bench, *numbers: int) -> None:
+    """Slots, for ten minutes."""
     registry = Registry(store=bench.store, quota=Quota(LimitSettings()), clock=bench.clock)
-    for number in range(5):
+    for number in numbers:
         name = f"busy-{number}"
         now = bench.clock()
         registry.start(
@@ -212,18 +213,76 @@ def test_without_a_slot_it_waits_and_is_told_once(bench: Bench) -> None:
             ),
             Wanted(),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speaking(LightGitHub):
+    """Keeps all that its comment has said, one after the other."""
+
+    said: list[str]
+    admitting: Callable[[], None] = lambda: None
+
+    def admit(self, item: WorkItem, asked: Sequence[Asked]) -> LightAdmission:
+        """It begins."""
+        self.said.append("working")
+        self.admitting()
+        return LightGitHub.admit(self, item, asked)
+
+    def waiting(self, item: WorkItem, reason: ClaudeRunError) -> None:
+        """It has to wait."""
+        self.said.append("waiting")
+        LightGitHub.waiting(self, item, reason)
+
+
+def work_speaking(bench: Bench, said: list[str], **options: Any) -> None:  # noqa: ANN401
+    """As `Bench.work`, with what is said."""
+    made = bench.worker()
+    issues = made.steps[Kind.ISSUE]
+    assert isinstance(issues, IssueSteps)
+    desk = Speaking(path=bench.folder / "github", said=said, **options)
+    made.steps = {**made.steps, Kind.ISSUE: replace(issues, desk=desk)}
+    made.run()
+
+
+def test_without_a_slot_it_waits_and_is_told_once(bench: Bench) -> None:
+    """It goes back to where it was, keeps no trace in the quota, and is done later."""
+    said: list[str] = []
+    occupy(bench, *range(5))
     bench.accept(ASKED)
     for minutes in (0, 1, 2):
         bench.minutes = minutes
-        bench.work()
+        work_speaking(bench, said)
         assert (bench.item.state, bench.item.attempts) == (State.ACCEPTED, 0)
         assert bench.item.not_before > bench.clock()
+        assert said == ["working", "waiting"], "what stands on the issue is true"
     assert bench.done == ["comment", "waiting QUOTA_EXCEEDED"]
     assert bench.asked == []
     bench.minutes = 15
-    bench.work()
+    work_speaking(bench, said)
     assert bench.item.state is State.DONE
     assert bench.done[-1] == "report None"
+
+
+def test_who_is_a_moment_too_late_for_a_slot_waits_on_and_says_so(bench: Bench) -> None:
+    """Its comment said already that it begins."""
+    said: list[str] = []
+    occupy(bench, *range(4))
+    bench.accept(ASKED)
+    bench.store.write([Put(bench.item.path, replace(bench.item, told_waiting=True).to_data())])
+    work_speaking(bench, said, admitting=lambda: occupy(bench, 4))
+    assert bench.item.state is State.ACCEPTED
+    assert said == ["working", "waiting"]
+
+
+def test_what_is_stopped_while_it_waits_does_not_wait_for_a_slot(bench: Bench) -> None:
+    """It ends at once, and says so."""
+    occupy(bench, *range(5))
+    bench.accept(ASKED)
+    told = replace(bench.item, told_waiting=True, stop_requested=True)
+    bench.store.write([Put(told.path, told.to_data())])
+    bench.work()
+    assert bench.item.state is State.CANCELLED
+    assert bench.done[-1] == "report CANCELLED"
 
 
 def test_it_does_not_wait_for_quota_for_ever(bench: Bench) -> None:

@@ -112,6 +112,12 @@ class IssueSteps:
 
     def _run(self, hold: Hold) -> None:
         item = hold.item
+        if item.told_waiting and not item.stop_requested:
+            refusal = self.turns.registry.refusal()
+            if refusal is not None:
+                # Its comment says so. To be admitted anew would say that it begins.
+                wait_for_quota(hold, refusal, now=self.turns.clock())
+                return
         admission = self.desk.admit(item, self._asked(item))
         if not admission.allowed:
             hold.finish(State.DENIED)
