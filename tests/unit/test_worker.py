@@ -531,6 +531,17 @@ def test_a_stop_ends_the_run_and_nothing_is_published(bench: Bench) -> None:
     pause.end.set()
 
 
+def test_a_stop_of_what_waits_for_a_slot_is_said_on_the_issue(bench: Bench) -> None:
+    """Where it stands that it begins by itself."""
+    occupy(bench, *range(5))
+    bench.accept(ASKED)
+    bench.work()
+    bench.accept(STOP)
+    bench.work()
+    assert bench.item.state is State.CANCELLED
+    assert bench.done[-1] == "report CANCELLED"
+
+
 def test_a_stranger_stops_nothing(bench: Bench) -> None:
     """Only who may write may stop."""
     bench.accept(ASKED)
