@@ -50,8 +50,11 @@ class Sweep:
 
     def run(self) -> Swept:
         """Once. `StoreUnavailableError` passes: it has to be called again."""
+        # What nobody else takes up comes first: a reader ends a session, too, and one that cannot
+        # be ended must not stand in the way.
+        workers, redeliveries = self._start(), self._ask()
         sessions = self.registry.finalise_orphans()
-        swept = Swept(workers=self._start(), sessions=sessions, redeliveries=self._ask())
+        swept = Swept(workers=workers, sessions=sessions, redeliveries=redeliveries)
         if swept != Swept(workers=0, sessions=0, redeliveries=0):
             log.info(
                 "swept",
