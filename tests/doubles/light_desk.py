@@ -55,7 +55,7 @@ class LightGitHub:
         """All that was done."""
         return self.path.read_text().splitlines() if self.path.exists() else []
 
-    def may_write(self, asked: Asked) -> bool:
+    def may_stop(self, asked: Asked) -> bool:
         """Whether it is one of the writers."""
         return asked.author in self.writers
 

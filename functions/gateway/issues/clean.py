@@ -42,8 +42,7 @@ class Cleaned:
 def clean(text: str) -> Cleaned:
     """The text as it is seen; empty if nothing is."""
     # As CommonMark has it: each of these ends a line.
-    parsed = parse(text.replace("\r\n", "\n").replace("\r", "\n"))
-    pieces = _Pieces(parsed.tokens)
+    pieces = _Pieces(parse(text.replace("\r\n", "\n").replace("\r", "\n")))
     seen, unseen = without_unseen(pieces.text())
     removed: Counter[str] = Counter()
     for what, times in [*pieces.removed.items(), *unseen.items()]:

@@ -37,7 +37,7 @@ def text(given: str, limit: int) -> str:
     shown = "".join(
         token.text if token.kind is Kind.CODE else _harmless(token.text)
         # There is no HTML in what goes out: that decides what of it is code.
-        for token in parse(cut, html=False).tokens
+        for token in parse(cut, html=False)
     )
     return shown.strip("\n")
 

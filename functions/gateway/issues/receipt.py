@@ -76,6 +76,7 @@ _ANYTHING_ELSE = (
 )
 
 _TABLE_BEGINS = ("<details><summary>Receipt</summary>", "", "| | |", "|---|---|")
+_TABLE_ENDS = ("", "</details>")
 
 MAX_ANSWER = 30_000
 MAX_MESSAGE = 500
@@ -189,9 +190,7 @@ def _table(item: WorkItem, *, in_pull_request: bool = False) -> str:
         else "",
     }
     lines = [f"| {name} | {value} |" for name, value in rows.items() if value]
-    return "\n".join(
-        ("<details><summary>Receipt</summary>", "", "| | |", "|---|---|", *lines, "", "</details>")
-    )
+    return "\n".join((*_TABLE_BEGINS, *lines, *_TABLE_ENDS))
 
 
 def _files(publication: Mapping[str, Any]) -> str:

@@ -13,15 +13,15 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from claude_run.errors import CallerError
 from claude_run.wire import BudgetUsd, MaxTurns, ModelName, TimeoutMinutes, ToolRules, Wire, parse
-from gateway.github.trigger_settings import MAX_NAMES, Triggers
+from gateway.github.trigger_settings import LABEL, LOGIN, MAX_NAMES, PHRASE, Triggers
 
 PATH = ".github/claude-run.yml"
 MAX_BYTES = 64 * 1024
 MAX_INSTRUCTIONS = 20_000
 
-Label = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f,*]{1,50}$")]
-Login = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-Phrase = Annotated[str, StringConstraints(pattern=r"^@[A-Za-z0-9](-?[A-Za-z0-9]){0,38}$")]
+Label = Annotated[str, StringConstraints(pattern=f"^{LABEL}$")]
+Login = Annotated[str, StringConstraints(pattern=f"^{LOGIN}$")]
+Phrase = Annotated[str, StringConstraints(pattern=f"^{PHRASE}$")]
 
 
 class _Choice(Wire):

@@ -47,18 +47,6 @@ _LIKE_A_TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9-]*(?:[ \t/>]|$)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parsed:
-    """The tokens of a text. `sure`: nothing in it was too intricate to tell code from the rest.
-
-    `open_fence`: what has to follow on a line of its own so that the text's last fence ends.
-    """
-
-    tokens: tuple[Token, ...]
-    sure: bool
-    open_fence: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Fence:
     """An open one; its lines have so many quote markers and then at least so many spaces."""
 
@@ -88,7 +76,7 @@ class _Line:
     tabbed: bool  # how far it is indented depends on a tab, or on the list that it is in
 
 
-def parse(text: str, *, html: bool = True) -> Parsed:
+def parse(text: str, *, html: bool = True) -> tuple[Token, ...]:
     """The tokens of a text whose lines end in line feeds.
 
     Without `html` it is read as if each `<` in it were written `&lt;`.
@@ -162,17 +150,10 @@ class _Parser:
         else:
             self._block(_take_apart(line, in_list=self._in_list()))
 
-    def end(self) -> Parsed:
+    def end(self) -> tuple[Token, ...]:
         """What all lines came to."""
         self._flush()
-        fence = self._fence
-        # One in a quote or in a list ends with these.
-        in_nothing = fence is not None and not fence.quotes and not fence.offset
-        return Parsed(
-            tokens=tuple(self._tokens),
-            sure=self._sure,
-            open_fence=fence.mark if fence and in_nothing else None,
-        )
+        return tuple(self._tokens)
 
     # --- blocks ------------------------------------------------------------------------------
 
