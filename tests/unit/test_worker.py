@@ -18,6 +18,8 @@ from doubles.light_runner import light_run
 from doubles.recording_server import Asked as Asked_
 from doubles.recording_server import RecordingServer, recording_server
 from gateway.github.asked import Asked
+from gateway.github.trigger_settings import Kind as Trigger
+from gateway.github.trigger_settings import Sign
 from gateway.limit_settings import LimitSettings
 from gateway.opening import COLLECTIONS
 from gateway.quota import Quota, Wanted
@@ -184,6 +186,27 @@ def test_who_may_not_write_gets_no_answer(bench: Bench) -> None:
     bench.accept(COMMENT)
     bench.work()
     assert items(bench.store)["comment:1"].state is State.DONE
+
+
+def test_what_an_issue_shows_counts_until_it_is_served(bench: Bench) -> None:
+    """In a repository that serves what is opened and no mention: an edit that mentions us."""
+    opened = Sign(Trigger.ON_OPEN)
+
+    def hears(asked: Asked) -> bool:
+        return any(sign.kind is Trigger.ON_OPEN for sign in asked.signs)
+
+    def edited(text: str) -> Asked:
+        signs = (Sign(Trigger.PHRASE, "@claude"), opened._replace(fresh=False))
+        return replace(ASKED, text=text, signs=signs)
+
+    bench.accept(edited("one"))
+    bench.work(hears=hears)
+    bench.accept(edited("two"), replace(ASKED, text="three", signs=(opened,)))
+    bench.work(hears=hears)
+    bench.accept(edited("four"))
+    bench.work(hears=hears)
+    assert [run["prompt"] for run in bench.asked] == ["one", "two\nthree"]
+    assert [item.state for item in all_items(bench.store)].count(State.DENIED) == 1
 
 
 def test_one_who_may_is_served_though_another_may_not(bench: Bench) -> None:

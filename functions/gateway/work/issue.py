@@ -287,7 +287,11 @@ class IssueSteps:
         """What this item asks, and then those that are joined to it."""
         found = [stored.item(self.store, key) for key in item.joined]
         items = [item, *(one for one in found if one is not None)]
-        return [Asked.from_data(one.asked) for one in items if one.asked is not None]
+        asked = [Asked.from_data(one.asked) for one in items if one.asked is not None]
+        # What is fresh may be nothing that this repository listens to: then the rest would be.
+        if item.replays is None and self._talk(item).served:
+            return [one.of_served_issue() for one in asked]
+        return asked
 
     def _talk(self, item: WorkItem) -> Conversation:
         return stored.talk(self.store, item.conversation or "")
