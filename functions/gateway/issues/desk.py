@@ -1,6 +1,5 @@
 """Whom the worker asks what is to be done for an issue, and who speaks there for it."""
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -150,9 +149,7 @@ class Desk:
             if error.code is not Code.NOT_FOUND:
                 raise
             return Read(file=RepositoryFile())
-        # A folder is a list, and what is larger than a megabyte comes without its content.
-        content = answer.get("content") if isinstance(answer, dict) else None
-        return repository_file.read(base64.b64decode(content or ""))
+        return repository_file.read_answer(answer)
 
     def _options(self, file: RepositoryFile) -> dict[str, Any]:
         usual = self._settings
