@@ -37,7 +37,8 @@ make_runner() {
     --no-allow-unauthenticated --ingress=all --cpu-throttling
     --set-env-vars="$(variables "$runner_settings" AUTH=iam GOOGLE_CLOUD_PROJECT="$project")"
   )
-  digest=$(printf '%s\n' "$(runner_digest)" "${flags[@]:1}" | digest)
+  # Without the name of an image of ours: it tells the commit, too.
+  digest=$(printf '%s\n' "${given_image:-$(runner_digest)}" "${flags[@]:1}" | digest)
   if [ "$(deployed "$runner")" != "$digest" ] || ! is_ready "$runner"; then
     [ -n "$given_image" ] || build_runner_image "$image"
   fi

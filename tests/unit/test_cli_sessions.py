@@ -61,11 +61,11 @@ def test_a_turn_is_words_then_tools_then_a_receipt() -> None:
         ),
         event("file_change", message="m", files=[{"path": "c.txt", "status": "added"}]),
         event("claude_end", turn=1),
-        event("complete", sessionId="s", turns=1, result="Done.", usage={}),
+        event("complete", sessionId="s", turns=1, agentTurns=3, result="Done.", usage={}),
     ]
     assert "".join(map(show.feed, events)) == ("Hello\n  ▸ Write a.txt\n    ✗ no space\nDone.\n")
     assert show.receipt(1.0) == (
-        "\n30 tokens in, 40 out · $0.2500 · 1.0 s\n"
+        "\n3 turns · 30 tokens in, 40 out · $0.2500 · 1.0 s\n"
         "3 files changed:\n  + a.txt\n  ~ b.txt\n  + c.txt\n"
     )
     assert show.error is None

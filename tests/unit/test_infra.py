@@ -1,5 +1,13 @@
 """What `infra/` holds as data is what the code needs."""
 
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
 from deployment import GRANTS, rows
 from gateway.github.credentials import CLIENT_SECRET, PRIVATE_KEY, WEBHOOK_SECRET
 from gateway.setup.claude_key import ANTHROPIC_KEY
@@ -39,3 +47,39 @@ def test_every_grant_has_its_reason() -> None:
         # Nothing that reaches further than what it is on.
         assert role not in ("roles/owner", "roles/editor", "roles/viewer")
         assert not role.lower().endswith("admin")
+
+
+def planned(*options: str) -> str:
+    """The commands of a deployment, which nothing is asked for."""
+    deploy = REPOSITORY / "infra/deploy.sh"
+    command = [str(deploy), "--dry-run", "--project", "p", "--region", "us-central1", *options]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_another_image_is_another_runner() -> None:
+    """By the label that a deployment is compared with: what is the same is not deployed again."""
+
+    def label(*options: str) -> str:
+        found = re.search(r"run deploy claude-run-runner .*deployed=([0-9a-f]+)", planned(*options))
+        assert found is not None
+        return found[1]
+
+    labels = [label(), label("--image", "r/one"), label("--image", "r/two")]
+    assert len(set(labels)) == 3
+    assert label("--image", "r/two") == labels[2]
+
+
+@pytest.mark.skipif(shutil.which("shasum") is None, reason="there is no shasum")
+def test_the_digest_of_a_source_is_the_same_without_gnu_tools(tmp_path: Path) -> None:
+    """Else whoever deploys from a Mac would deploy again all that came from elsewhere."""
+    for tool in ("bash", "cat", "cut", "find", "perl", "shasum", "sort", "tr", "xargs", "dirname"):
+        (tmp_path / tool).symlink_to(shutil.which(tool) or pytest.fail(tool))
+    text = f"root={REPOSITORY} project=p; . $root/infra/lib/names.sh; tree_digest infra"
+
+    def digest(path: str) -> str:
+        command = ["bash", "-euc", text]
+        return subprocess.run(
+            command, env={"PATH": path}, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert digest(str(tmp_path)) == digest(os.environ["PATH"]) != ""

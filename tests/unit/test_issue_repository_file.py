@@ -1,9 +1,12 @@
 """`.github/claude-run.yml`: it narrows, and a broken one is told."""
 
+import base64
+
 import pytest
 
+from claude_run.errors import UpstreamError
 from gateway.github.trigger_settings import Triggers
-from gateway.issues.repository_file import MAX_BYTES, RepositoryFile, read
+from gateway.issues.repository_file import MAX_BYTES, RepositoryFile, read, read_answer
 
 GOOD = b"""
 triggers:
@@ -70,3 +73,28 @@ def test_bytes_that_are_no_text() -> None:
     """They are told, too; an empty file is none."""
     assert read(b"\xff").complaint is not None
     assert read(b"").complaint is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"type": "file", "encoding": "none", "size": 2_000_000, "content": ""},
+        [{"type": "file", "name": "x"}],
+        {"type": "submodule"},
+    ],
+)
+def test_what_is_no_file_that_can_be_read_is_said(answer: object) -> None:
+    """A folder of that name, or more than GitHub gives: not as if there was none."""
+    found = read_answer(answer)
+    assert found.file == RepositoryFile()
+    assert "no file of at most 65536 bytes" in (found.complaint or "")
+
+
+def test_an_answer_of_github() -> None:
+    """Its content comes in lines of base64; what is none is GitHub's fault."""
+    content = base64.encodebytes(b"max_turns: 7\n" + b"# " + b"x" * 100).decode()
+    found = read_answer({"type": "file", "encoding": "base64", "content": content})
+    assert (found.file.max_turns, found.complaint) == (7, None)
+    for broken in ("a", 3):
+        with pytest.raises(UpstreamError):
+            read_answer({"type": "file", "encoding": "base64", "content": broken})

@@ -13,13 +13,13 @@ from gateway.http.setup_browser import Browser
 from gateway.instance import Instance
 from gateway.setup import pages
 from gateway.setup.claude_key import FIELD
-from gateway.setup.facts import iso
 from gateway.setup.manifest import organisation_of
 from gateway.setup.pages import Page
 from gateway.setup.returning import check_return_url
 from gateway.setup.service import Overview, Setup
 from gateway.setup.setup_code import NO_CODE, Ticket
 from gateway.store import StoreUnavailableError
+from gateway.timestamp import iso
 
 # A key of four kilobytes, every character of it escaped.
 MAX_BODY_BYTES = 16 * 1024

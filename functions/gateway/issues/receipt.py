@@ -89,6 +89,9 @@ _NOT_CLAUDES_WORDS = frozenset(
     }
 )
 
+_TABLE_BEGINS = ("<details><summary>Receipt</summary>", "", "| | |", "|---|---|")
+_TABLE_ENDS = ("", "</details>")
+
 MAX_ANSWER = 30_000
 MAX_MESSAGE = 500
 MAX_NAME = 200
@@ -241,9 +244,7 @@ def _table(item: WorkItem, *, in_pull_request: bool = False) -> str:
         else "",
     }
     lines = [f"| {name} | {value} |" for name, value in rows.items() if value]
-    return "\n".join(
-        ("<details><summary>Receipt</summary>", "", "| | |", "|---|---|", *lines, "", "</details>")
-    )
+    return "\n".join((*_TABLE_BEGINS, *lines, *_TABLE_ENDS))
 
 
 def _files(publication: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ It may choose what starts a run and may narrow how one goes: never more tools, t
 the deployment gives. A file that is wrong anywhere counts as none, and its authors are told.
 """
 
+import base64
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,17 +12,17 @@ from typing import Annotated, Any
 import yaml
 from pydantic import ConfigDict, Field, StringConstraints
 
-from claude_run.errors import CallerError
+from claude_run.errors import CallerError, UpstreamError
 from claude_run.wire import BudgetUsd, MaxTurns, ModelName, TimeoutMinutes, ToolRules, Wire, parse
-from gateway.github.trigger_settings import MAX_NAMES, Triggers
+from gateway.github.trigger_settings import LABEL, LOGIN, MAX_NAMES, PHRASE, Triggers
 
 PATH = ".github/claude-run.yml"
 MAX_BYTES = 64 * 1024
 MAX_INSTRUCTIONS = 20_000
 
-Label = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f,*]{1,50}$")]
-Login = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-Phrase = Annotated[str, StringConstraints(pattern=r"^@[A-Za-z0-9](-?[A-Za-z0-9]){0,38}$")]
+Label = Annotated[str, StringConstraints(pattern=f"^{LABEL}$")]
+Login = Annotated[str, StringConstraints(pattern=f"^{LOGIN}$")]
+Phrase = Annotated[str, StringConstraints(pattern=f"^{PHRASE}$")]
 
 
 class _Choice(Wire):
@@ -75,13 +76,30 @@ class Read:
     complaint: str | None = None
 
 
+def read_answer(answer: object) -> Read:
+    """The file as GitHub's contents API gives it.
+
+    https://docs.github.com/en/rest/repos/contents#get-repository-content: a folder is a list, and
+    what is larger than a megabyte comes without its content.
+    """
+    if not isinstance(answer, dict) or answer.get("encoding") != "base64":
+        return _refused(f"it is no file of at most {MAX_BYTES} bytes")
+    try:
+        return read(base64.b64decode(answer.get("content") or ""))
+    except (ValueError, TypeError):
+        raise UpstreamError(f"GitHub's answer about {PATH} cannot be read.") from None
+
+
 def read(data: bytes) -> Read:
     """The file of these bytes; the defaults, with a complaint, where it is broken."""
     try:
         return Read(file=parse(RepositoryFile, _loaded(data)))
     except CallerError as error:
-        complaint = f"{PATH} is not used, its defaults hold: {error.message}"
-        return Read(file=RepositoryFile(), complaint=complaint)
+        return _refused(error.message)
+
+
+def _refused(reason: str) -> Read:
+    return Read(file=RepositoryFile(), complaint=f"{PATH} is not used, its defaults hold: {reason}")
 
 
 def _loaded(data: bytes) -> dict[str, Any]:
