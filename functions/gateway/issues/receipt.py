@@ -29,7 +29,7 @@ FROM_FORK = (
     "What was found is below."
 )
 HELD_BACK = "**Held back**: rules of this deployment (`POLICY_…`) keep this from being published."
-TO_HAVE_IT = "Whoever wants it asks for its text in a comment, and commits it."
+TO_HAVE_IT = "To have it all the same, ask Claude for its text in a comment, and commit that yourself."
 GO_ON = (
     "To go on, write a comment with `{phrase}` here{there}: Claude remembers what was said and "
     "done."
