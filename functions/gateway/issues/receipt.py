@@ -29,7 +29,9 @@ FROM_FORK = (
     "What was found is below."
 )
 HELD_BACK = "**Held back**: rules of this deployment (`POLICY_…`) keep this from being published."
-TO_HAVE_IT = "To have it all the same, ask Claude for its text in a comment, and commit that yourself."
+TO_HAVE_IT = (
+    "To have it all the same, ask Claude for its text in a comment, and commit it yourself."
+)
 GO_ON = (
     "To go on, write a comment with `{phrase}` here{there}: Claude remembers what was said and "
     "done."
