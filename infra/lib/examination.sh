@@ -55,7 +55,7 @@ examine_roles() {
         echo "$place $role $member"
       fi
     done <"$file"
-  done | grep ' serviceAccount:claude-run-.*@'"$project.iam" | sort >"$work/granted" || true
+  done | grep ' serviceAccount:claude-run-.*@'"$(accounts_of).iam" | sort >"$work/granted" || true
   while read -r place role member; do
     bad "${member#serviceAccount:} has $role on $place, and needs it not" \
       "$(removal "$member" "$role" "$place")"
@@ -112,18 +112,33 @@ examine_secrets() {
   done < <(rows secrets.txt)
 }
 
+# ask URL OPTION…: its status, without a token, and in $work/head what stands over the answer.
+ask() {
+  : >"$work/head"
+  curl --silent --output /dev/null --dump-header "$work/head" --write-out '%{http_code}' \
+    --max-time 30 "$@" || true
+}
+
+# Each answer of our own code has this; one of Google's has not.
+is_our_answer() { grep -qi '^x-request-id:' "$work/head"; }
+
 # examine_addresses: who is let in, seen from here without a token.
 examine_addresses() {
   local name address status
-  while IFS='|' read -r name _ _ _ _ _ _ address; do
-    status=$(curl --silent --output /dev/null --write-out '%{http_code}' --max-time 30 \
-      "$address/health" || true)
+  while IFS='|' read -r name _ _ _ _ _ address; do
+    status=$(ask "$address/health")
     case $name:$status in
       claude-run-webhook:200 | claude-run-setup:200) good "$name answers" ;;
       claude-run-webhook:* | claude-run-setup:*)
         bad "$name answers $status on /health" \
           "gcloud run services logs read $name --project=$project --region=$region" ;;
-      *:401 | *:403) good "$name refuses whoever has no token" ;;
+      *:401 | *:403)
+        # Ours refuses whoever has no token, too, and believes each token: it relies on IAM.
+        if is_our_answer; then
+          bad "IAM does not stand in front of $name: a forged token opens it" \
+            "gcloud run services update $name --invoker-iam-check --project=$project --region=$region"
+        else good "$name refuses whoever has no token"; fi
+        ;;
       *) bad "$name answers $status to somebody without a token" "$again" ;;
     esac
   done < <(grep '^claude-run-' "$work/services")
@@ -132,10 +147,9 @@ examine_addresses() {
 
 examine_signature() {
   local address status
-  address=$(grep '^claude-run-webhook|' "$work/services" | cut -d '|' -f 8)
+  address=$(grep '^claude-run-webhook|' "$work/services" | cut -d '|' -f 7)
   [ -n "$address" ] || return 0
-  status=$(curl --silent --output /dev/null --write-out '%{http_code}' --max-time 30 \
-    --header 'Content-Type: application/json' --data '{}' "$address/webhooks/github" || true)
+  status=$(ask "$address/webhooks/github" --header 'Content-Type: application/json' --data '{}')
   case $status in
     401 | 403) good 'a delivery that nobody has signed is refused' ;;
     *) bad "a delivery that nobody has signed is answered $status" "$again" ;;

@@ -26,7 +26,7 @@ from deployment import GRANTS, SERVICES, account, env_of, grants, require_sdk, r
 from doubles.cloud import OPERATOR, REGION, Cloud, cloud
 from doubles.control_plane import ControlPlane
 from doubles.control_plane.plane import TOKEN
-from doubles.control_plane.routes import Call
+from doubles.control_plane.routes import Call, Refusal
 from gateway.http import routes
 from gateway.http.targets import Target, read_settings
 from gateway.settings import RunSettings
@@ -77,11 +77,24 @@ def first(project: Cloud, unreachable: "subprocess.Popen[str]") -> Deployed:
     plane = project.plane
     calls: list[str] = []
     plane.after = lambda _number, call: calls.append(kind_of(call))
-    # What was turned on or made a moment ago is not known everywhere at once.
+    # What was turned on or made a moment ago is not known everywhere at once, and Firestore makes
+    # few indexes at once.
     plane.reluctant = {"secretmanager": 2, "firestore": 1}
+    runner = account(plane, "runner")
+    acting = f"Permission 'iam.serviceaccounts.actAs' denied on service account {runner}"
+    plane.hiccups = {
+        "run.services.create": [
+            Refusal(403, "PERMISSION_DENIED", f"{acting} (or it may not exist).")
+        ],
+        "datastore.indexes.create": [
+            Refusal(409, "ABORTED", "Aborted due to cross-transaction contention.")
+        ],
+        "datastore.fields": [Refusal(409, "ABORTED", "Please retry, underlying data changed.")],
+    }
     done = project.deploy()
     plane.after = lambda _number, _call: None
     assert done.returncode == 0, done.stderr
+    assert not any(plane.hiccups.values())
     return Deployed(done.stdout, done.stderr, plane.snapshot(), plane.essence(), calls)
 
 
@@ -111,8 +124,8 @@ def _settings_of_the_plane(project: Cloud) -> Iterator[None]:
     plane = project.plane
     yield
     plane.before = plane.after = lambda _number, _call: None
-    plane.health.clear()
-    plane.broken_images.clear()
+    for said in (plane.health, plane.broken_images, plane.broken_builds, plane.unlisted):
+        said.clear()
     plane.token, plane.billing, plane.denied = TOKEN, True, frozenset()
 
 
@@ -172,7 +185,7 @@ def test_the_worker_is_the_job(deployed: Cloud) -> None:
     task = job["spec"]["template"]["spec"]["template"]["spec"]
     [container] = task["containers"]
     assert container["command"] + container["args"] == [
-        *("/cnb/lifecycle/launcher", "python", "-m", "gateway.worker"),
+        *("/cnb/lifecycle/launcher", "--", "python", "-m", "gateway.worker"),
     ]
     api = service(plane, "api")["spec"]["template"]["spec"]["containers"][0]["image"]
     assert container["image"] == api
@@ -325,11 +338,19 @@ def test_an_upgrade_that_is_not_well_first(deployed: Cloud, newer: Path) -> None
     """Nothing is switched; when all is well the same command goes on, and no delivery is lost."""
     plane = deployed.plane
     before = {name: revision_served(plane, name) for name in SERVICES}
+    # A tag of somebody else's, at which the old revision answers.
+    theirs = {"revisionName": before["webhook"], "tag": "theirs"}
+    for part in ("spec", "status"):
+        service(plane, "webhook")[part]["traffic"].append({**theirs, "url": "http://theirs.test"})
+    del service(plane, "webhook")["spec"]["traffic"][-1]["url"]
+    worker = plane.at("jobs/claude-run-worker")
+    job = json.dumps(plane.things[worker]["spec"])
     plane.health["claude-run-webhook:next"] = 503
     done = deployed.deploy(source=newer)
     assert done.returncode == 1
     assert "claude-run-webhook answers 503 on /health, so nothing was switched" in done.stderr
     assert {name: revision_served(plane, name) for name in SERVICES} == before
+    assert json.dumps(plane.things[worker]["spec"]) == job
     # What is tried is the revision at its own address, before anybody else is sent to it.
     plane.health = {"claude-run-webhook": 503}
     served: list[dict[str, str]] = []
@@ -345,8 +366,9 @@ def test_an_upgrade_that_is_not_well_first(deployed: Cloud, newer: Path) -> None
         name: service(plane, name)["spec"]["template"]["spec"]["containers"][0]["image"]
         for name in SERVICES
     }
-    assert images["api"] in json.dumps(plane.things[plane.at("jobs/claude-run-worker")])
+    assert images["api"] in json.dumps(plane.things[worker])
     assert "next" not in json.dumps([service(plane, name)["spec"]["traffic"] for name in SERVICES])
+    assert theirs in service(plane, "webhook")["spec"]["traffic"]
 
 
 def test_a_new_revision_that_does_not_start(deployed: Cloud, newer: Path) -> None:
@@ -373,6 +395,21 @@ def test_a_first_revision_that_does_not_start(deployed: Cloud, first: Deployed) 
     assert done.returncode == 0, done.stderr
     assert revision_served(plane, "webhook")
     assert plane.essence()["policies"] == first.essence["policies"]
+
+
+def test_what_was_made_a_moment_ago(deployed: Cloud, first: Deployed) -> None:
+    """By a run that was interrupted: lists do not show it yet, and making it is refused."""
+    plane = deployed.plane
+    address = account(plane, "api")
+    plane.unlisted |= {
+        f"projects/{plane.project}/serviceAccounts/{address}",
+        *(plane.named(place) for place in ("secret/state-key", "repository", "bucket")),
+        plane.at("jobs/claude-run-sweep"),
+    }
+    done = deployed.deploy()
+    assert done.returncode == 0, done.stderr
+    assert "- the account of api\n" in done.stderr
+    assert plane.essence() == first.essence
 
 
 # --- interrupted -------------------------------------------------------------------------------
@@ -442,6 +479,9 @@ def test_the_doctor_finds_what_is_wrong(deployed: Cloud) -> None:
     policies[plane.named("project")].append(editor)
     policies[plane.named("job/claude-run-worker")] = []
     plane.remove(plane.named("secret/setup-code") + "/versions/1")
+    # Open without anybody's being in a policy.
+    annotations = service(plane, "runner")["metadata"]["annotations"]
+    annotations["run.googleapis.com/invoker-iam-disabled"] = "True"
     plane.health["claude-run-setup"] = 503
     done = deployed.script("doctor")
     assert done.returncode == 1
@@ -450,6 +490,7 @@ def test_the_doctor_finds_what_is_wrong(deployed: Cloud) -> None:
     again = f"claude-run deploy --project {plane.project} --region {REGION}"
     logs = f"gcloud run services logs read claude-run-setup --project={plane.project}"
     removal = "remove-iam-policy-binding"
+    place = f"--project={plane.project} --region={REGION}"
     assert [(what, advice.partition(" --member")[0]) for what, advice in found] == [
         (
             f"{runner} has roles/editor on project, and needs it not",
@@ -462,7 +503,14 @@ def test_the_doctor_finds_what_is_wrong(deployed: Cloud) -> None:
             f"gcloud run services {removal} claude-run-api --region={REGION}",
         ),
         ("the secret setup-code has no value", again),
-        ("claude-run-api answers 200 to somebody without a token", again),
+        (
+            "IAM does not stand in front of claude-run-api: a forged token opens it",
+            f"gcloud run services update claude-run-api --invoker-iam-check {place}",
+        ),
+        (
+            "IAM does not stand in front of claude-run-runner: a forged token opens it",
+            f"gcloud run services update claude-run-runner --invoker-iam-check {place}",
+        ),
         ("claude-run-setup answers 503 on /health", f"{logs} --region={REGION}"),
     ]
 
@@ -650,6 +698,8 @@ def test_without_a_network(unreachable: "subprocess.Popen[str]") -> None:
         (("--cpu",), "--cpu needs a value"),
         (("--memory", "much"), "--memory must be one such as 4Gi"),
         (("--region", "Europe"), "--region must be one such as europe-west1"),
+        (("--min-instances", ""), "--min-instances must be a number"),
+        (("--max-instances", "0"), "--max-instances must be a number, and not 0"),
         (("--settings", "/nowhere"), "the file /nowhere cannot be read"),
     ],
 )

@@ -22,6 +22,10 @@ def health(plane: ControlPlane, call: Call) -> Any:  # noqa: ANN401 - JSON
     name, tag = run_services.find_by_host(plane, call.host)
     if not run_services.is_public(plane, name):
         raise Refusal(403, "PERMISSION_DENIED", "Your client does not have permission.")
+    if run_services.relies_on_iam(plane, name):
+        # What has got so far is answered by our own code.
+        headers = {"X-Request-Id": "0123456789abcdef"}
+        raise Refusal(401, "UNAUTHENTICATED", "There is no token.", headers=headers)
     service = name.rpartition("/")[2]
     status = plane.health.get(f"{service}:{tag}" if tag else service, 200)
     if status != 200:
