@@ -27,7 +27,7 @@ examine_services() {
     fi
   done
   if is_ours jobs "$worker"; then good "$worker is there"; else bad "there is no job $worker" "$again"; fi
-  if is_there schedules "$schedule"; then good "$schedule is there"; else
+  if is_ours schedules "$schedule"; then good "$schedule is there"; else
     bad "there is no schedule $schedule: lost work is not found" "$again"
   fi
   if is_there databases "$database"; then good "the database is there"; else

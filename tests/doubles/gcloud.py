@@ -41,6 +41,8 @@ class Gcloud:
     """A folder for PATH in which there is a `gcloud`."""
 
     folder: Path
+    # Every argument that it was ever called with, one a line.
+    arguments: Path
 
     def environ(self, home: Path) -> dict[str, str]:
         """What a program needs to find it, and to have a configuration of its own."""
@@ -68,7 +70,7 @@ def gcloud(root: Path, folder: Path) -> Iterator[Gcloud]:
     """Have it ready inside the block; `folder` is for its socket and its command."""
     address = str(folder / "socket")
     process = subprocess.Popen(
-        [_python(root), "-S", str(SERVER), str(root), address],
+        [_python(root), "-S", str(SERVER), str(root), address, str(folder / "arguments")],
         env={"PATH": os.environ["PATH"], "HOME": str(folder), "CLOUDSDK_CONFIG": str(folder)},
         cwd=REPOSITORY,
         stdin=subprocess.DEVNULL,
@@ -83,7 +85,7 @@ def gcloud(root: Path, folder: Path) -> Iterator[Gcloud]:
         shim = commands / "gcloud"
         shim.write_text(_SHIM.format(python=sys.executable, address=address))
         shim.chmod(0o755)
-        yield Gcloud(commands)
+        yield Gcloud(commands, folder / "arguments")
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(START_SECONDS)

@@ -24,7 +24,8 @@ PIECE = 4096
 class Server:
     """One process with gcloud in memory, and a child for each command that is under way."""
 
-    def __init__(self, root: str, address: str) -> None:
+    def __init__(self, root: str, address: str, arguments: str) -> None:
+        self.arguments = os.open(arguments, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self.library = f"{root}/lib"
         sys.path[:0] = [f"{self.library}/third_party", self.library]
         os.environ["CLOUDSDK_ROOT_DIR"] = root
@@ -103,6 +104,8 @@ class Server:
         left, message = int.from_bytes(head, "big"), b""
         while left > len(message):
             message += connection.recv(left - len(message))
+        _, count, *parts = message.decode().split("\0")
+        os.write(self.arguments, "".join(f"{part}\n" for part in parts[: int(count)]).encode())
         pid = os.fork()
         if pid == 0:
             self._become(streams, message.decode())
@@ -148,4 +151,4 @@ class Server:
 
 
 if __name__ == "__main__":
-    Server(sys.argv[1], sys.argv[2]).serve()
+    Server(*sys.argv[1:]).serve()

@@ -48,6 +48,8 @@ class ControlPlane:
     broken_images: set[str] = field(default_factory=set)
     # What a service answers on /health at its address, or (`SERVICE:TAG`) at that of a tag; 200.
     health: dict[str, int] = field(default_factory=dict)
+    # Whether `webhook` wants deliveries signed.
+    signed: bool = True
     # APIs that say so many times more that they are off.
     reluctant: dict[str, int] = field(default_factory=dict)
     # What is answered first where a permission is needed: Google's APIs agree after a while only.
