@@ -55,7 +55,7 @@ examine_roles() {
         echo "$place $role $member"
       fi
     done <"$file"
-  done | grep ' serviceAccount:claude-run-.*@'"$(accounts_of).iam" | sort >"$work/granted" || true
+  done | grep " serviceAccount:$(account '.*')" | sort >"$work/granted" || true
   while read -r place role member; do
     bad "${member#serviceAccount:} has $role on $place, and needs it not" \
       "$(removal "$member" "$role" "$place")"

@@ -42,6 +42,8 @@ check_options() {
   matches "$region" '[a-z]*-[a-z]*[0-9][0-9]*' || wrong '--region must be one such as europe-west1.'
   matches "$min_instances" '[0-9][0-9]*' || wrong '--min-instances must be a number.'
   matches "$max_instances" '[1-9][0-9]*' || wrong '--max-instances must be a number, and not 0.'
+  [ "$min_instances" -le "$max_instances" ] \
+    || wrong '--min-instances must not be more than --max-instances.'
   matches "$cpu" '[1-9][0-9]*' || wrong '--cpu must be a number.'
   matches "$memory" '[1-9][0-9]*[MG]i' || wrong '--memory must be one such as 4Gi.'
   if [ -z "$operators" ] && [ "$offline" = no ]; then

@@ -809,6 +809,7 @@ def test_without_a_network(unreachable: "subprocess.Popen[str]") -> None:
         (("--memory", "much"), "--memory must be one such as 4Gi"),
         (("--region", "Europe"), "--region must be one such as europe-west1"),
         (("--min-instances", ""), "--min-instances must be a number"),
+        (("--min-instances", "11"), "--min-instances must not be more than --max-instances"),
         (("--max-instances", "0"), "--max-instances must be a number, and not 0"),
         (("--settings", "/nowhere"), "the file /nowhere cannot be read"),
     ],
