@@ -19,19 +19,20 @@ from servers import REPOSITORY
 
 START_SECONDS = 60.0
 SERVER = Path(__file__).with_name("gcloud_server.py")
+# `socket` and `os` would be a third of its work.
 _SHIM = """\
 #!{python} -SIE
-import array, os, socket, sys
-with socket.socket(socket.AF_UNIX) as server:
-    server.connect({address!r})
-    parts = [os.getcwd(), str(len(sys.argv) - 1), *sys.argv[1:]]
-    parts += [f"{{name}}={{value}}" for name, value in os.environ.items()]
-    message = "\\0".join(parts).encode()
-    streams = array.array("i", [0, 1, 2])
-    head = len(message).to_bytes(4, "big")
-    server.sendmsg([head], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
-    server.sendall(message)
-    status = server.recv(1)
+import array, posix, sys
+from _socket import AF_UNIX, SCM_RIGHTS, SOL_SOCKET, socket
+server = socket(AF_UNIX)
+server.connect({address!r})
+words = [str(len(sys.argv) - 1), *sys.argv[1:]]
+parts = [posix.getcwdb(), *(word.encode(errors="surrogateescape") for word in words)]
+message = b"\\0".join(parts + [b"=".join(pair) for pair in posix.environ.items()])
+streams = array.array("i", [0, 1, 2])
+server.sendmsg([len(message).to_bytes(4, "big")], [(SOL_SOCKET, SCM_RIGHTS, streams)])
+server.sendall(message)
+status = server.recv(1)
 sys.exit(status[0] if status else 137)
 """
 
