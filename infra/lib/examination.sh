@@ -132,14 +132,15 @@ examine_addresses() {
       claude-run-webhook:* | claude-run-setup:*)
         bad "$name answers $status on /health" \
           "gcloud run services logs read $name --project=$project --region=$region" ;;
-      *:401 | *:403)
-        # Ours refuses whoever has no token, too, and believes each token: it relies on IAM.
+      *)
+        # Ours may refuse, too; but it believes each token that comes so far.
         if is_our_answer; then
           bad "IAM does not stand in front of $name: a forged token opens it" \
             "gcloud run services update $name --invoker-iam-check --project=$project --region=$region"
-        else good "$name refuses whoever has no token"; fi
+        elif [ "$status" = 401 ] || [ "$status" = 403 ]; then
+          good "$name refuses whoever has no token"
+        else bad "$name answers $status to somebody without a token" "$again"; fi
         ;;
-      *) bad "$name answers $status to somebody without a token" "$again" ;;
     esac
   done < <(grep '^claude-run-' "$work/services")
   examine_signature

@@ -244,12 +244,6 @@ def find_by_host(plane: ControlPlane, host: str) -> tuple[str, str]:
     raise Refusal(404, "NOT_FOUND", "There is no such service.")
 
 
-def relies_on_iam(plane: ControlPlane, name: str) -> bool:
-    """Whether it believes the tokens that it is shown."""
-    [container] = plane.things[name]["spec"]["template"]["spec"]["containers"]
-    return {"name": "AUTH", "value": "iam"} in container.get("env", [])
-
-
 def is_public(plane: ControlPlane, name: str) -> bool:
     """Whether IAM lets everybody in, or is not asked."""
     annotations = plane.things[name]["metadata"]["annotations"]

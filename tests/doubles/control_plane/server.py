@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from doubles.control_plane.network import OURS
 from doubles.control_plane.plane import ControlPlane
 from doubles.control_plane.routes import Call, Refusal
 
@@ -40,6 +41,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             with self.server.lock:
                 status, body = 200, self.server.plane.answer(call)
+            if call.api == "network":
+                headers = OURS
         except Refusal as refusal:
             status, body, headers = refusal.code, refusal.body, refusal.headers
         except Exception as error:  # noqa: BLE001 - a mistake in here must not look like a retry
