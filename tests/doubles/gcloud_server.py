@@ -17,6 +17,8 @@ import sys
 from typing import Any
 
 STREAMS = 3
+# Modules that may be loaded before a fork: they start no thread.
+GCLOUDS_OWN = ("googlecloudsdk.", "proto")
 # What a pipe takes in one piece, whoever else writes into it: POSIX's PIPE_BUF, at least.
 PIECE = 4096
 
@@ -139,7 +141,7 @@ class Server:
     def _teach(self, modules: "list[str]") -> None:
         words = itertools.takewhile(lambda word: not word.startswith("-"), sys.argv[1:])
         lines = [" ".join(words)]
-        lines += [f"\0{one}" for one in modules if one.startswith("googlecloudsdk.")]
+        lines += [f"\0{one}" for one in modules if one.startswith(GCLOUDS_OWN)]
         piece = b""
         for name in [line.encode() + b"\n" for line in lines]:
             if len(piece) + len(name) > PIECE:
