@@ -27,9 +27,12 @@ examine_services() {
     fi
   done
   if is_ours jobs "$worker"; then good "$worker is there"; else bad "there is no job $worker" "$again"; fi
-  if is_ours schedules "$schedule"; then good "$schedule is there"; else
+  if ! is_ours schedules "$schedule"; then
     bad "there is no schedule $schedule: lost work is not found" "$again"
-  fi
+  elif grep -q "^$schedule|.*|PAUSED" "$work/schedules"; then
+    bad "$schedule is paused: lost work is not found" \
+      "gcloud scheduler jobs resume $schedule --project=$project --location=$region"
+  else good "$schedule is there"; fi
   if is_there databases "$database"; then good "the database is there"; else
     bad 'there is no database' "$again"
   fi

@@ -18,7 +18,7 @@ look_around() {
   if_on firestore databases firestore databases list \
     --format='csv[no-heading,separator=" "](name.basename(),type,locationId)'
   if_on cloudscheduler schedules scheduler jobs list --location="$region" \
-    --format='csv[no-heading,separator="|"](name.basename(),schedule,httpTarget.uri,httpTarget.oidcToken.serviceAccountEmail,httpTarget.oidcToken.audience,description)'
+    --format='csv[no-heading,separator="|"](name.basename(),schedule,httpTarget.uri,httpTarget.oidcToken.serviceAccountEmail,httpTarget.oidcToken.audience,description,state)'
   if_on run services run services list --region="$region" \
     --format='csv[no-heading,separator="|"](metadata.name,metadata.labels.managed-by,metadata.labels.deployed,status.latestCreatedRevisionName,status.latestReadyRevisionName,spec.traffic[0].latestRevision,status.url)'
   if_on run jobs run jobs list --region="$region" \
@@ -113,7 +113,7 @@ is_there() { grep -q -e "^$2[ |]" "$work/$1"; }
 is_ours() {
   case $1 in
     accounts) grep -q "^$2|$made_by\$" "$work/$1" ;;
-    schedules) grep -q "^$2|.*|$made_by\$" "$work/$1" ;;
+    schedules) grep -q "^$2|.*|$made_by|" "$work/$1" ;;
     # It can carry no label. A deployment's secrets are made before it.
     buckets) has buckets "$2 claude-run-runner/" ;;
     databases) is_there databases "$2" && is_ours secrets setup-code ;;

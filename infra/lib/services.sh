@@ -133,8 +133,8 @@ make_schedule() {
   local target verb=create
   target="$(url claude-run-api)/internal/sweep"
   if is_there schedules "$schedule"; then verb=update; fi
-  has schedules "$schedule|$sweep|$target|$(account scheduler)|$(url claude-run-api)|$made_by" || change \
-    'the schedule of the sweep' \
+  grep -qF "$schedule|$sweep|$target|$(account scheduler)|$(url claude-run-api)|$made_by|" \
+    "$work/schedules" || change 'the schedule of the sweep' \
     gcloud scheduler jobs "$verb" http "$schedule" --project="$project" --location="$region" \
     --schedule="$sweep" --time-zone=Etc/UTC --uri="$target" --http-method=POST \
     --oidc-service-account-email="$(account scheduler)" \

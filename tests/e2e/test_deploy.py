@@ -511,6 +511,7 @@ def test_the_doctor_finds_what_is_wrong(deployed: Cloud) -> None:
     policies[plane.named("project")].append(editor)
     policies[plane.named("job/claude-run-worker")] = []
     plane.remove(plane.named("secret/setup-code") + "/versions/1")
+    plane.things[plane.at("jobs/claude-run-sweep")]["state"] = "PAUSED"
     # Open without anybody's being in a policy.
     annotations = service(plane, "runner")["metadata"]["annotations"]
     annotations["run.googleapis.com/invoker-iam-disabled"] = "True"
@@ -524,6 +525,10 @@ def test_the_doctor_finds_what_is_wrong(deployed: Cloud) -> None:
     removal = "remove-iam-policy-binding"
     place = f"--project={plane.project} --region={REGION}"
     assert [(what, advice.partition(" --member")[0]) for what, advice in found] == [
+        (
+            "claude-run-sweep is paused: lost work is not found",
+            f"gcloud scheduler jobs resume claude-run-sweep {place.replace('region', 'location')}",
+        ),
         (
             f"{runner} has roles/editor on project, and needs it not",
             f"gcloud projects {removal} {plane.project}",
