@@ -8,6 +8,7 @@
 #   --operators A@B,…        who may see deliveries and sessions of issues (default: you)
 #   --callers A@B,…          who else may call the API
 #   --min-instances N        runners that are always there (default 0)
+#   --max-instances N        runners at most (default 10: what a new project's quota allows)
 #   --cpu N, --memory SIZE   of a runner (default 2, 4Gi)
 #   --sweep 'M H D M W'      when the sweep runs, in UTC (default: schedule.txt's)
 #   --database-location L    of Firestore (default: REGION)
@@ -37,10 +38,12 @@ steps() {
   grant_before_builds
   make_runner
   make_functions
-  make_worker
+  # What is granted on it needs it; one that is there is left as it is until all is well.
+  is_there jobs "$worker" || make_worker
   make_schedule
   grant
   check_new_revisions
+  ! is_there jobs "$worker" || make_worker
   move_traffic
 }
 

@@ -13,7 +13,12 @@ services="$runner claude-run-api claude-run-setup claude-run-webhook"
 # The Python of the functions is the one that the tests run with.
 python=python$(tr -d . <"$root/.python-version")
 
-account() { echo "claude-run-$1@$project.iam.gserviceaccount.com"; }
+# A project of a domain, example.com:p, has its accounts at p.example.com.
+account() {
+  local at=$project
+  case $at in *:*) at=${project#*:}.${project%%:*} ;; esac
+  echo "claude-run-$1@$at.iam.gserviceaccount.com"
+}
 
 # url SERVICE: the address that a service has from its first moment on.
 url() { echo "https://$1-$number.$region.run.app"; }

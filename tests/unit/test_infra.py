@@ -35,6 +35,58 @@ def test_the_secrets_are_those_of_the_vault() -> None:
     }
 
 
+READ, WRITE = "secretmanager.secretAccessor", "secretmanager.secretVersionManager"
+KEY, APP_KEY = "secret/anthropic-api-key", "secret/github-private-key"
+USED = {
+    "webhook": {
+        ("datastore.user", "database"),
+        (READ, "secret/github-webhook-secret"),
+        ("run.invoker", "job/claude-run-worker"),
+    },
+    "setup": {
+        ("datastore.user", "database"),
+        (READ, "secret/setup-code"),
+        *((role, "secret/state-key") for role in (READ, WRITE)),
+        *((role, "secret/github-webhook-secret") for role in (READ, WRITE)),
+        *((role, "secret/github-client-secret") for role in (READ, WRITE)),
+        *((role, APP_KEY) for role in (READ, WRITE)),
+        *((role, KEY) for role in (READ, WRITE)),
+    },
+    "api": {
+        ("datastore.user", "database"),
+        (READ, KEY),
+        (READ, APP_KEY),
+        ("run.invoker", "service/claude-run-runner"),
+        ("run.viewer", "service/claude-run-runner"),
+        ("run.invoker", "job/claude-run-worker"),
+    },
+    "worker": {
+        ("datastore.user", "database"),
+        (READ, KEY),
+        (READ, APP_KEY),
+        ("run.invoker", "service/claude-run-runner"),
+    },
+    "build": {
+        ("storage.objectViewer", "bucket"),
+        ("artifactregistry.writer", "repository"),
+        ("logging.logWriter", "project"),
+    },
+    "scheduler": {("run.invoker", "service/claude-run-api")},
+    "allUsers": {
+        ("run.invoker", "service/claude-run-webhook"),
+        ("run.invoker", "service/claude-run-setup"),
+    },
+}
+
+
+def test_nobody_has_a_role_more_or_less() -> None:
+    """Said a second time on purpose: a role more, or less, is thought about twice."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for name, role, on, _ in GRANTS:
+        found.setdefault(name, set()).add((role.removeprefix("roles/"), on))
+    assert found == USED
+
+
 def test_every_grant_has_its_reason() -> None:
     """It is to an account of the table, on something of ours, once."""
     accounts = {name for name, _ in rows("accounts.txt", 2)} | {"allUsers"}
