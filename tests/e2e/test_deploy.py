@@ -837,11 +837,15 @@ def test_settings(tmp_path: Path) -> None:
         done.stdout.count('|MAX_DAILY_COST_USD=9|CALLER_REPOSITORIES={"a@b.c": ["o/n", "o/m"]}')
         == 4
     )
-    file.write_text("ANTHROPIC_API_KEY=sk-planted\n")
-    done = dry_run("--settings", str(file))
-    assert done.returncode == 2
-    assert "has a secret in it" in done.stderr
-    assert "sk-planted" not in done.stderr
+    for name in (
+        *("ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN", "GITHUB_PRIVATE_KEY"),
+        *("GITHUB_WEBHOOK_SECRET", "OTEL_EXPORTER_OTLP_HEADERS"),
+    ):
+        file.write_text(f"MAX_DAILY_COST_USD=9\n{name}=sk-planted\n")
+        done = dry_run("--settings", str(file))
+        assert done.returncode == 2
+        assert "has a secret in it" in done.stderr
+        assert "sk-planted" not in done.stderr
 
 
 def test_choices() -> None:
