@@ -623,7 +623,7 @@ def test_the_page_of_the_deployment_and_what_it_leaves(
             "ok     each account has its roles and no other",
             "ok     a delivery that nobody has signed is refused",
             "to do  the secret anthropic-api-key has no value",
-            "ok     durableObjects: operational",
+            "ok     store: operational",
             "to do  no GitHub App is set up",
         ):
             assert found in said
