@@ -1,12 +1,14 @@
 """Who is served, and what stands on the issue: against a GitHub that keeps it."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from claude_run.errors import Code
+from claude_run.errors import Code, UpstreamError
 from doubles.github import BOT, GitHub, Repository
+from doubles.github_front import Fault
 from gateway.github.access import GitHubAccess
 from gateway.github.asked import Asked, Trigger
 from gateway.github.credentials import AppKey
@@ -16,6 +18,7 @@ from gateway.issues.desk import Desk
 from gateway.issues.settings import IssueSettings
 from gateway.sessions import events
 from gateway.work.outcome import Outcome
+from gateway.work.pulls import GitHubPulls
 from gateway.work.record import Kind, State, WorkItem
 
 pytestmark = pytest.mark.e2e
@@ -122,6 +125,49 @@ def test_a_login_that_is_anothers_now_is_not_believed(github: GitHub, desk: Desk
     repository = github.create()
     assert not desk.may_write(ask(repository, author_id=999_999))
     assert desk.may_write(ask(repository))
+
+
+@pytest.mark.parametrize("page", [{"data": "<html>"}, {}, [], None])
+def test_an_answer_of_somebody_between_denies_nothing(
+    github: GitHub, desk: Desk, page: object
+) -> None:
+    """200, and not GitHub's: whoever may is served then, or at the next try, and by the file.
+
+    A page of HTML is what PyGithub makes of it.
+    """
+    repository = github.create({".github/claude-run.yml": "max_turns: 3\n"})
+    asked = ask(repository)
+    item = item_of(asked)
+    assert desk.admit(item, [asked]).allowed
+    lines = [one.line for one in github.requests(repository)]
+    for line in ("permission", "contents", "comments"):
+        [number] = [at for at, one in enumerate(lines) if line in one and one.startswith("GET")]
+        fault = Fault(match=f"{lines[number]}$", status=200, body=page)
+        with github.faults(fault), suppress(UpstreamError):
+            assert desk.admit(item, [asked]).allowed
+        assert fault.times == 0
+    assert desk.admit(item, [asked]).options["maxTurns"] == 3
+
+
+@pytest.mark.parametrize("page", [{"data": "<html>"}, {}, []])
+def test_a_pull_request_that_is_not_told_is_not_taken_for_closed(
+    github: GitHub, page: object
+) -> None:
+    """The next turn would forget what was done."""
+    repository = github.create()
+    repository.api("POST", "git/refs", {"ref": "refs/heads/mine", "sha": repository.tip()})
+    repository.api("PUT", "contents/z", {"message": "m", "content": "eA==", "branch": "mine"})
+    number = repository.open_pull("mine")["number"]
+    key = AppKey(app_id=github.app_id, private_key=github.private_key)
+    access = GitHubAccess(settings=github.settings, key=lambda: key, patience=1.0)
+    pulls = GitHubPulls(access)
+    for line in (f"GET /repos/{repository.name}$", f"GET /repos/{repository.name}/pulls/"):
+        fault = Fault(match=line, status=200, body=page)
+        with github.faults(fault), pytest.raises(UpstreamError):
+            pulls.is_open(repository.ref, number)
+        assert fault.times == 0
+    assert pulls.is_open(repository.ref, number)
+    access.close()
 
 
 def test_a_repository_narrows(github: GitHub, desk: Desk) -> None:

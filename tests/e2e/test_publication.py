@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -188,6 +189,30 @@ def test_a_crash_at_any_point_doubles_nothing(github: GitHub, desk: Desk) -> Non
     heads = [pull["head"]["ref"] for pull in repository.pulls()]
     assert heads == ["whole", *branches]
     assert len(repository.api("GET", "branches?per_page=100")) == len(heads) + 1
+
+
+@pytest.mark.parametrize("page", [{"data": "<html>"}, [], None])
+def test_an_answer_of_somebody_between_ends_nothing(
+    github: GitHub, desk: Desk, page: object
+) -> None:
+    """Nothing is taken for GitHub's word: the try is one to be made again, and then it succeeds.
+
+    A page of HTML is what PyGithub makes of it.
+    """
+    repository = github.create()
+    line = rf"\w+ /repos/{repository.name}"
+    files: dict[str, bytes | str | None] = {"new": "x", "bytes": b"\0"}
+    desk.publish(asked(repository, files, branch="whole"))
+    count = len(github.requests(repository))
+    for number in range(count):
+        publication = asked(repository, files, branch=f"nonsense-{number}")
+        fault = Fault(match=line, skip=number, status=200, body=page)
+        with github.faults(fault), suppress(UpstreamError):
+            desk.publish(publication)
+        published = desk.publish(publication)
+        assert repository.tip(published.branch) == published.commit
+        assert published.number is not None
+    assert len(repository.pulls()) == count + 1
 
 
 @pytest.mark.parametrize("lost", ["asked", "answered"])

@@ -1,9 +1,12 @@
 """`.github/claude-run.yml`: it narrows, and a broken one is told."""
 
+import base64
+
 import pytest
 
+from claude_run.errors import UpstreamError
 from gateway.github.trigger_settings import Triggers
-from gateway.issues.repository_file import MAX_BYTES, RepositoryFile, read
+from gateway.issues.repository_file import MAX_BYTES, RepositoryFile, read, told
 
 GOOD = b"""
 triggers:
@@ -70,3 +73,27 @@ def test_bytes_that_are_no_text() -> None:
     """They are told, too; an empty file is none."""
     assert read(b"\xff").complaint is not None
     assert read(b"").complaint is None
+
+
+def test_what_github_shows_in_its_place() -> None:
+    """A folder, a submodule, a file of a megabyte are broken ones."""
+    content = base64.encodebytes(GOOD).decode()
+    assert told({"type": "file", "encoding": "base64", "content": content}) == read(GOOD)
+    for shown, word in (
+        ([{"type": "file"}], "not a file"),
+        ({"type": "submodule"}, "not a file"),
+        ({"type": "file", "encoding": "none", "content": ""}, "larger"),
+    ):
+        found = told(shown)
+        assert found.file == RepositoryFile()
+        assert word in (found.complaint or "")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, "x", {}, {"data": "<html>"}, {"type": "file"}, {"type": "file", "content": 7}],
+)
+def test_what_is_no_answer_of_githubs_is_no_file(answer: object) -> None:
+    """Without the file, a run would have more than its repository gives it."""
+    with pytest.raises(UpstreamError):
+        told(answer)

@@ -6,13 +6,13 @@ https://docs.github.com/en/rest/apps/webhooks
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import structlog
 
 from gateway.github.access import GitHubAccess
-from gateway.github.failures import translated
+from gateway.github.failures import listing, translated
 
 log = structlog.get_logger()
 
@@ -46,7 +46,7 @@ class Attempt:
         return cls(
             id=told["id"],
             guid=told["guid"],
-            at=datetime.fromisoformat(told["delivered_at"]),
+            at=datetime.fromisoformat(told["delivered_at"]).astimezone(UTC),
             succeeded=200 <= told["status_code"] < 300,
         )
 
@@ -95,7 +95,7 @@ class Redeliveries:
                 headers, page = requester.requestJsonAndCheck(
                     "GET", f"{_PATH}?per_page=100{cursor}"
                 )
-                attempts = [Attempt.of(one) for one in page]
+                attempts = [Attempt.of(one) for one in listing(page)]
             yield from attempts
             found = _NEXT.search(headers.get("link", ""))
             if found is None or not attempts or attempts[-1].at < oldest:

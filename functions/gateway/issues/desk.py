@@ -1,6 +1,5 @@
 """Whom the worker asks what is to be done for an issue, and who speaks there for it."""
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -143,9 +142,7 @@ class Desk:
             if error.code is not Code.NOT_FOUND:
                 raise
             return Read(file=RepositoryFile())
-        # A folder is a list, and what is larger than a megabyte comes without its content.
-        content = answer.get("content") if isinstance(answer, dict) else None
-        return repository_file.read(base64.b64decode(content or ""))
+        return repository_file.told(answer)
 
     def _options(self, file: RepositoryFile) -> dict[str, Any]:
         usual = self._settings
@@ -176,15 +173,14 @@ class Desk:
         path = f"/repos/{asked.repository.name}/pulls/{asked.issue}"
         with translated():
             _, pull = client.requester.requestJsonAndCheck("GET", path)
-        source = pull["head"].get("repo") or {}  # a fork that was deleted is none
+            source = pull["head"].get("repo") or {}  # a fork that was deleted is none
+            base = pull["base"]["ref"]
+            head = Head(branch=pull["head"]["ref"], sha=pull["head"]["sha"])
         if item.conversation != asked.conversation:
             # Our own: what comes now belongs to it.
-            return _Place(base=pull["base"]["ref"])
+            return _Place(base=base)
         is_fork = source.get("id") != asked.repository.id
-        head = Head(branch=pull["head"]["ref"], sha=pull["head"]["sha"])
-        return _Place(
-            base=pull["base"]["ref"] if is_fork else head.branch, head=head, is_fork=is_fork
-        )
+        return _Place(base=base if is_fork else head.branch, head=head, is_fork=is_fork)
 
     # --- meanwhile ---------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ It may choose what starts a run and may narrow how one goes: never more tools, t
 the deployment gives. A file that is wrong anywhere counts as none, and its authors are told.
 """
 
+import base64
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,13 +12,15 @@ from typing import Annotated, Any
 import yaml
 from pydantic import ConfigDict, Field, StringConstraints
 
-from claude_run.errors import CallerError
+from claude_run.errors import CallerError, UpstreamError
 from claude_run.wire import BudgetUsd, MaxTurns, ModelName, TimeoutMinutes, ToolRules, Wire, parse
+from gateway.github.failures import given, mapping
 from gateway.github.trigger_settings import MAX_NAMES, Triggers
 
 PATH = ".github/claude-run.yml"
 MAX_BYTES = 64 * 1024
 MAX_INSTRUCTIONS = 20_000
+TOO_LARGE = f"it is larger than {MAX_BYTES} bytes"
 
 Label = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f,*]{1,50}$")]
 Login = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -75,18 +78,38 @@ class Read:
     complaint: str | None = None
 
 
+def told(answer: Any) -> Read:  # noqa: ANN401 - GitHub's
+    """The file as GitHub's contents API tells it; `UpstreamError` where it does not.
+
+    https://docs.github.com/en/rest/repos/contents#get-repository-content
+    """
+    # A folder is a list. A link is shown as the file that it leads to, if there is one.
+    kind = "dir" if isinstance(answer, list) else given(mapping(answer).get("type"))
+    if kind != "file":
+        return _not_used("it is not a file")
+    if answer.get("encoding") == "none":  # of more than a megabyte
+        return _not_used(TOO_LARGE)
+    try:
+        return read(base64.b64decode(given(answer.get("content"))))
+    except (TypeError, ValueError):
+        raise UpstreamError("GitHub's answer cannot be understood.") from None
+
+
 def read(data: bytes) -> Read:
     """The file of these bytes; the defaults, with a complaint, where it is broken."""
     try:
         return Read(file=parse(RepositoryFile, _loaded(data)))
     except CallerError as error:
-        complaint = f"{PATH} is not used, its defaults hold: {error.message}"
-        return Read(file=RepositoryFile(), complaint=complaint)
+        return _not_used(error.message)
+
+
+def _not_used(reason: str) -> Read:
+    return Read(file=RepositoryFile(), complaint=f"{PATH} is not used, its defaults hold: {reason}")
 
 
 def _loaded(data: bytes) -> dict[str, Any]:
     if len(data) > MAX_BYTES:
-        raise CallerError(f"it is larger than {MAX_BYTES} bytes")
+        raise CallerError(TOO_LARGE)
     try:
         value = yaml.load(data.decode(), Loader=_Loader)  # noqa: S506 - a safe loader's child
     except UnicodeDecodeError:
