@@ -174,6 +174,17 @@ def test_a_limit_without_headers_is_known_by_its_words(world: World) -> None:
     assert caught.value.headers == {"Retry-After": "60"}
 
 
+def test_an_answer_that_is_never_ready_is_not_waited_for(world: World) -> None:
+    """Whoever called comes back later; a POST may well be answered so."""
+    world.script.answers = [answer(202)] * 9
+    with pytest.raises(UpstreamError) as caught:
+        world.get()
+    assert caught.value.code is Code.UNAVAILABLE
+    assert len(world.asked()) == 1
+    world.comment()
+    assert len(world.asked()) == 2
+
+
 @pytest.mark.parametrize("first", [answer(502), b""])
 def test_what_may_have_been_obeyed_is_not_sent_again(world: World, first: bytes) -> None:
     """A comment stands there once."""
