@@ -127,6 +127,16 @@ def test_a_login_that_is_anothers_now_is_not_believed(github: GitHub, desk: Desk
     assert desk.may_write(ask(repository))
 
 
+def test_a_login_is_one_part_of_a_path(github: GitHub, desk: Desk) -> None:
+    """Whatever is in it, another question is not asked."""
+    repository = github.create()
+    asked = ask(repository)
+    strange = replace(asked, author=f"../collaborators/{asked.author}/permission?x=\r\n")
+    assert not desk.may_write(strange)
+    [one] = [one for one in github.requests(repository) if "permission" in one.line]
+    assert one.path.count("/") == f"/repos/{repository.name}/collaborators/x/permission".count("/")
+
+
 @pytest.mark.parametrize("page", [{"data": "<html>"}, {}, [], None])
 def test_an_answer_of_somebody_between_denies_nothing(
     github: GitHub, desk: Desk, page: object

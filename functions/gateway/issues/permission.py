@@ -1,6 +1,7 @@
 """Who may ask: people who may write to the repository, as GitHub says now."""
 
 from typing import Any
+from urllib.parse import quote
 
 from claude_run.errors import CallerError, Code
 from gateway.github.access import READ, GitHubAccess
@@ -14,7 +15,9 @@ _MAY_WRITE = frozenset({"admin", "write"})
 def may_write(access: GitHubAccess, asked: Asked) -> bool:
     """Whether whoever asks may; asked by login, and believed for the very account only."""
     client = access.client(asked.repository, READ)
-    path = f"/repos/{asked.repository.name}/collaborators/{asked.author}/permission"
+    # A login, as far as GitHub says; whatever it is, it is one part of the path.
+    login = quote(asked.author, safe="")
+    path = f"/repos/{asked.repository.name}/collaborators/{login}/permission"
     try:
         with translated():
             _, answer = client.requester.requestJsonAndCheck("GET", path)
