@@ -109,6 +109,24 @@ def test_a_form_that_drips_is_ended_too(
     assert time.monotonic() - began < bodies.SILENCE_SECONDS / 2
 
 
+def test_a_form_has_few_fields(line: tuple[socket.socket, socket.socket]) -> None:
+    """Each once; of thousands none is looked at."""
+    theirs, ours = line
+    kind = "application/x-www-form-urlencoded"
+    for text, is_taken in (
+        (b"&".join(b"a%d=" % number for number in range(bodies.MAX_FORM_FIELDS)), True),
+        (b"&".join(b"a%d=" % number for number in range(bodies.MAX_FORM_FIELDS + 1)), False),
+        (b"a=1&a=1", False),
+    ):
+        theirs.sendall(text)
+        asked = request(ours, length=len(text), kind=kind)
+        if is_taken:
+            assert len(read_form(asked, at_most=1_000)) == bodies.MAX_FORM_FIELDS
+        else:
+            with pytest.raises(CallerError):
+                read_form(asked, at_most=1_000)
+
+
 def test_what_comes_in_time_is_read_whole(line: tuple[socket.socket, socket.socket]) -> None:
     """One body after the other on one connection, as long as each is in time."""
     theirs, ours = line
