@@ -81,7 +81,7 @@ def test_what_is_our_own_fault_is_not_shown(
 ) -> None:
     """500 in the envelope, and the rest is for the log."""
 
-    def fail() -> None:
+    def fail() -> str:
         raise error
 
     client.application.add_url_rule("/fails", view_func=fail)
