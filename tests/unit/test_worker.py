@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from claude_run.errors import CallerError, Code, UpstreamError
+from claude_run.errors import CallerError, ClaudeRunError, Code, UpstreamError
 from doubles.light_desk import HEAD, LightAdmission, LightGitHub
 from doubles.light_runner import light_run
 from doubles.recording_server import Asked as Asked_
@@ -25,10 +25,13 @@ from gateway.requests import MessageRequest, parse_start
 from gateway.sessions.record import ISSUES, LEASE, Session, Status, key_of
 from gateway.sessions.registry import Registry
 from gateway.store import Delete, Put, Query, Store, open_store
+from gateway.work import loop
+from gateway.work.claims import Claims
+from gateway.work.hold import Hold
 from gateway.work.leaving import Detached
 from gateway.work.loop import BACKOFF, MAX_ATTEMPTS, MAX_FAREWELLS, Worker
 from gateway.work.queue import Queue
-from gateway.work.record import FINAL, State, WorkItem
+from gateway.work.record import FINAL, Kind, State, WorkItem
 from work_items import ASKED, COMMENT, conversation, items
 from worker_child import Mortal, worker
 
@@ -289,9 +292,89 @@ def test_an_item_that_ends_every_worker_is_left_alone_at_last(bench: Bench) -> N
     bench.accept(ASKED)
     item = replace(bench.item, attempts=MAX_FAREWELLS)
     bench.store.write([Put(item.path, item.to_data())])
-    bench.work(failing={"report": BROKEN})
+    bench.work(failing={"report": RuntimeError("a fault of ours")})
     assert bench.item.state is State.FAILED
     assert conversation(bench.store).current is None
+
+
+def test_a_fault_of_ours_ends_no_worker(bench: Bench) -> None:
+    """The item is put off, and the others are done."""
+    bench.accept(ASKED)
+    bench.work(failing={"pull": RuntimeError("a fault of ours")})
+    assert bench.item.state not in FINAL
+    bench.minutes = 1
+    bench.work()
+    assert bench.item.state is State.DONE
+    assert len(bench.asked) == 1
+
+
+def test_what_fails_after_the_end_is_over_all_the_same(bench: Bench) -> None:
+    """There is nothing left to put off."""
+
+    class Stumbling:
+        def take(self, hold: Hold) -> None:
+            hold.finish(State.DENIED)
+            raise RuntimeError("a fault of ours")
+
+        def fail(self, hold: Hold, error: ClaudeRunError) -> None:
+            raise AssertionError(hold) from error
+
+    bench.accept(ASKED)
+    claims = Claims(store=bench.store, clock=bench.clock)
+    Worker(claims=claims, steps={Kind.ISSUE: Stumbling()}, clock=bench.clock).run()
+    assert bench.item.state is State.DENIED
+
+
+def test_who_asks_to_stop_is_heard_after_a_fault_too(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking for it goes on."""
+    made = bench.worker()
+    looked = threading.Semaphore(0)
+
+    def stumbling() -> None:
+        looked.release()
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(loop, "STOP_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(made.claims, "next_stop", stumbling)
+    listener = threading.Thread(target=made._listen)
+    listener.start()
+    assert all(looked.acquire(timeout=5) for _ in range(2))
+    made.interrupt()
+    listener.join(5)
+    assert not listener.is_alive()
+
+
+def test_an_item_that_has_ended_many_workers_is_not_run_again(bench: Bench) -> None:
+    """Each was killed before it could say what failed: it is given up, and told."""
+    bench.accept(ASKED)
+    item = replace(bench.item, attempts=MAX_ATTEMPTS)
+    bench.store.write([Put(item.path, item.to_data())])
+    bench.work()
+    assert bench.item.state is State.FAILED
+    assert bench.done == ["report INTERNAL_ERROR"]
+    assert bench.asked == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "waits"),
+    [("3600", timedelta(hours=1)), ("99999", BACKOFF[-1]), ("soon", BACKOFF[0])],
+)
+def test_github_is_left_alone_for_as_long_as_it_asks(
+    bench: Bench, asked: str, waits: timedelta
+) -> None:
+    """And for no longer than a night."""
+    limited = UpstreamError("Limited.", code=Code.UNAVAILABLE, headers={"Retry-After": asked})
+    bench.accept(ASKED)
+    bench.work(failing={"pull": limited})
+    minutes = waits / timedelta(minutes=1)
+    bench.minutes = minutes - 0.4
+    bench.work()
+    assert bench.item.state not in FINAL
+    bench.minutes = minutes + 1
+    bench.work()
+    assert bench.item.state is State.DONE
 
 
 def test_a_failed_run_publishes_what_there_is_as_a_draft(bench: Bench) -> None:
