@@ -287,6 +287,33 @@ def test_what_would_fail_just_the_same_is_not_tried_again(bench: Bench) -> None:
     assert bench.done[-1] == "report FORBIDDEN"
 
 
+def test_a_refusal_that_cannot_be_told_now_is_told_later(bench: Bench) -> None:
+    """Nobody is left with a comment that says that it is worked on."""
+    refused = CallerError("GitHub does not permit this.", code=Code.FORBIDDEN)
+    bench.accept(ASKED)
+    bench.work(failing={"branch": refused, "report": BROKEN})
+    assert bench.item.state not in FINAL
+    bench.minutes = 1
+    bench.work(failing={"branch": refused})
+    assert bench.item.state is State.FAILED
+    assert bench.done[-1] == "report FORBIDDEN"
+    assert len(bench.asked) == 1
+
+
+def test_a_refusal_is_not_told_for_ever(bench: Bench) -> None:
+    """Where nobody can be told, it ends all the same."""
+    refused = CallerError("GitHub does not permit this.", code=Code.FORBIDDEN)
+    gone = CallerError("The repository is gone.", code=Code.NOT_FOUND)
+    bench.accept(ASKED)
+    bench.work(failing={"branch": refused, "report": gone})
+    assert bench.item.state is State.FAILED
+    bench.accept(COMMENT)
+    for pause in (timedelta(0), *BACKOFF):
+        bench.minutes += pause / timedelta(minutes=1) + 0.1
+        bench.work(failing={"branch": refused, "report": BROKEN})
+    assert items(bench.store)["comment:1"].state is State.FAILED
+
+
 def test_an_item_that_ends_every_worker_is_left_alone_at_last(bench: Bench) -> None:
     """Even where telling it is what ends them."""
     bench.accept(ASKED)
