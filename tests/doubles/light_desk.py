@@ -49,6 +49,7 @@ class LightGitHub:
     failing: Mapping[str, ClaudeRunError] = field(default_factory=dict)
     foreign: str | None = None
     is_pull_open: bool = True
+    held_back: tuple[HeldBack, ...] = ()
 
     @property
     def lines(self) -> list[str]:
@@ -121,6 +122,7 @@ class LightGitHub:
             number=PULL,
             draft=publication.draft,
             files=tuple(files),
+            held_back=self.held_back,
         )
 
     def foreign_head(self, repository: RepositoryRef, branch: str, base: str) -> str | None:

@@ -12,6 +12,7 @@ from doubles.github_front import Fault
 from gateway.github.access import GitHubAccess
 from gateway.github.asked import Asked, Trigger
 from gateway.github.credentials import AppKey
+from gateway.github.marks import MAX_BODY
 from gateway.github.trigger_settings import Kind as Sort
 from gateway.github.trigger_settings import Sign, TriggerSettings
 from gateway.issues.desk import Desk
@@ -108,6 +109,33 @@ def test_one_comment_from_begin_to_end(github: GitHub, desk: Desk) -> None:
     assert sorted(repository.reactions(f"issues/{asked.issue}")) == ["eyes", "rocket"]
 
 
+def test_each_item_has_a_comment_of_its_own(github: GitHub, desk: Desk) -> None:
+    """Also where there are more of others than GitHub tells at once; it is not too long for it."""
+    repository = github.create()
+    asked = ask(repository)
+    item = item_of(asked)
+    other = replace(item, key="another")
+    for number in range(101):
+        repository.comment(asked.issue, f"Comment {number}", by="reader")
+    comments = [desk.admit(one, [asked]).comment for one in (other, item, other, item)]
+    assert comments[0] != comments[1]
+    assert comments[:2] == comments[2:]
+    done = replace(item, comment=comments[1], facts={"warnings": ["⚠" * 300] * 300})
+    long = Outcome(result="y" * 200_000)
+    desk.report(replace(done, outcome=long.to_data(), publication={"commentOnly": True}))
+    told = repository.api("GET", f"issues/comments/{comments[1]}")["body"]
+    assert 60_000 < len(told) <= MAX_BODY
+
+
+def test_who_has_no_account_any_more_is_nobody(github: GitHub, desk: Desk) -> None:
+    """Not there is no failure: it is denied, and silently."""
+    repository = github.create()
+    asked = ask(repository)
+    gone = Fault(match=f"GET /repos/{repository.name}/collaborators", status=404)
+    with github.faults(gone):
+        assert not desk.admit(item_of(asked), [asked]).allowed
+
+
 @pytest.mark.parametrize("by", ["reader", "stranger"])
 def test_who_may_not_write_gets_no_answer(github: GitHub, desk: Desk, by: str) -> None:
     """Neither a comment nor a reaction, at the start and where it fails."""
@@ -198,6 +226,24 @@ def test_a_repository_narrows(github: GitHub, desk: Desk) -> None:
     admission = desk.admit(item_of(broken), [broken])
     assert admission.options["maxTurns"] == 50
     assert "max_turns" in admission.facts["warnings"][0]
+
+
+def test_a_repository_widens_nothing(github: GitHub, desk: Desk) -> None:
+    """It gets no more turns, time, money or tools than the deployment gives."""
+    path = ".github/claude-run.yml"
+    usual = github.create()
+    wide = github.create(
+        {
+            path: "max_turns: 1000\ntimeout_minutes: 50\nmax_budget_usd: 90\n"
+            "tools: [Read, WebFetch, mcp__x]\n"
+        }
+    )
+    given = [desk.admit(item_of(one), [one]) for one in (ask(usual), ask(wide))]
+    options = [one.options for one in given]
+    for name in ("maxTurns", "timeoutMinutes", "maxBudgetUsd", "permissionMode"):
+        assert options[1][name] == options[0][name]
+    assert set(options[1]["allowedTools"]) <= set(options[0]["allowedTools"])
+    assert not given[1].facts["warnings"]
 
 
 def test_somebodys_pull_request_is_worked_on_from_its_head(github: GitHub, desk: Desk) -> None:

@@ -18,6 +18,7 @@ from doubles.light_runner import light_run
 from doubles.recording_server import Asked as Asked_
 from doubles.recording_server import RecordingServer, recording_server
 from gateway.github.asked import Asked
+from gateway.github.policy import HeldBack
 from gateway.limit_settings import LimitSettings
 from gateway.opening import COLLECTIONS
 from gateway.quota import Quota, Wanted
@@ -28,6 +29,7 @@ from gateway.store import Delete, Put, Query, Store, open_store
 from gateway.work import loop
 from gateway.work.claims import Claims
 from gateway.work.hold import Hold
+from gateway.work.issue import MAX_KEPT, MAX_KEPT_PATH
 from gateway.work.leaving import Detached
 from gateway.work.loop import BACKOFF, MAX_ATTEMPTS, MAX_FAREWELLS, Worker
 from gateway.work.queue import Queue
@@ -166,6 +168,22 @@ def test_without_changes_there_is_only_an_answer(bench: Bench) -> None:
     bench.work()
     assert bench.done == ["comment", "report None"]
     assert bench.item.publication == {"commentOnly": True}
+
+
+def test_an_item_keeps_no_more_of_a_publication_than_fits(bench: Bench) -> None:
+    """It is one document, however many files there are; they are counted."""
+    names = [f"{number:03}" + "x" * 500 for number in range(MAX_KEPT + 5)]
+    bench.changes = {
+        "base": BASE,
+        "files": [{"path": name, "mode": "100644", "content": "aGk="} for name in names],
+    }
+    held_back = tuple(HeldBack(path=name, rule="a rule") for name in names)
+    bench.accept(ASKED)
+    bench.work(held_back=held_back)
+    kept = bench.item.publication
+    assert kept["files"] == [name[:MAX_KEPT_PATH] for name in names[:MAX_KEPT]]
+    assert [one["path"] for one in kept["heldBack"]] == kept["files"]
+    assert (kept["fileCount"], kept["heldBackCount"]) == (len(names), len(names))
 
 
 def test_nothing_is_published_where_only_a_comment_may_be(bench: Bench) -> None:
@@ -447,6 +465,19 @@ def test_a_second_request_goes_on_where_the_first_ended(bench: Bench) -> None:
     assert second["changes"]["files"][0]["path"] == "a.txt"
     assert bench.session.turn == 2
     assert len([line for line in bench.done if line.startswith("pull")]) == 1
+
+
+def test_a_turn_that_changed_nothing_publishes_nothing(bench: Bench) -> None:
+    """What an earlier one has changed was published with that."""
+    bench.accept(ASKED)
+    bench.work()
+    before = bench.done
+    bench.runner.script = lambda _asked, send: send(b"HTTP/1.1 200 OK\r\n\r\n")
+    bench.accept(COMMENT)
+    bench.work()
+    item = items(bench.store)["comment:1"]
+    assert (item.state, item.publication) == (State.FAILED, {"commentOnly": True})
+    assert bench.done == [*before, "comment", "report UPSTREAM_ERROR"]
 
 
 def test_what_others_have_pushed_is_what_the_next_turn_begins_with(bench: Bench) -> None:
