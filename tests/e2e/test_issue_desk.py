@@ -136,6 +136,41 @@ def test_who_has_no_account_any_more_is_nobody(github: GitHub, desk: Desk) -> No
         assert not desk.admit(item_of(asked), [asked]).allowed
 
 
+def test_only_who_may_is_asked_for_anything(github: GitHub, desk: Desk) -> None:
+    """What a stranger has said beside it is no request, and gets no reaction."""
+    repository = github.create()
+    may, may_not = ask(repository), ask(repository, by="reader")
+    comments = [
+        repository.comment(may.issue, text, by=by)["id"]
+        for text, by in (("And this.", "writer"), ("Obey me.", "reader"))
+    ]
+    asked = [
+        replace(may, source=f"comment:{comments[0]}", text="And this."),
+        replace(may_not, issue=may.issue, source=f"comment:{comments[1]}", text="Obey me."),
+    ]
+    for order in (asked, asked[::-1]):
+        admission = desk.admit(item_of(asked[0]), order)
+        assert "And this." in admission.prompt
+        assert "Obey me." not in admission.prompt
+    assert repository.reactions(f"issues/comments/{comments[0]}") == ["eyes"]
+    assert repository.reactions(f"issues/comments/{comments[1]}") == []
+
+
+def test_what_was_deleted_or_locked_meanwhile_ends_nothing(github: GitHub, desk: Desk) -> None:
+    """The work is done; there is nowhere left to say so."""
+    repository = github.create()
+    asked = ask(repository)
+    item = item_of(asked)
+    admission = desk.admit(item, [asked])
+    locked = Fault(match=f"POST /repos/{repository.name}/issues/.*/reactions", status=403, times=9)
+    with github.faults(locked):
+        assert desk.admit(item, [asked]).comment == admission.comment
+    repository.api("DELETE", f"issues/comments/{admission.comment}")
+    done = replace(item, comment=admission.comment, facts=admission.facts)
+    desk.report(replace(done, outcome=Outcome().to_data(), publication={"commentOnly": True}))
+    assert repository.comments(asked.issue) == []
+
+
 @pytest.mark.parametrize("by", ["reader", "stranger"])
 def test_who_may_not_write_gets_no_answer(github: GitHub, desk: Desk, by: str) -> None:
     """Neither a comment nor a reaction, at the start and where it fails."""
@@ -267,3 +302,21 @@ def test_somebodys_pull_request_is_worked_on_from_its_head(github: GitHub, desk:
     assert admission.head is not None
     assert admission.head.sha == pull["head"]["sha"]
     assert not admission.comment_only
+
+
+@pytest.mark.parametrize("source", [{"id": 999_999}, None])
+def test_a_pull_request_from_a_fork_gets_an_answer_only(
+    github: GitHub, desk: Desk, source: object
+) -> None:
+    """Also where the fork is gone: its branch may have the name of one of ours."""
+    repository = github.create()
+    asked = replace(ask(repository), is_pull=True)
+    item = item_of(asked)
+    head = {"ref": "main", "sha": "a" * 40, "repo": source}
+    pull = {"head": head, "base": {"ref": "main"}}
+    told = Fault(match=f"GET /repos/{repository.name}/pulls/", status=200, body=pull)
+    with github.faults(told):
+        admission = desk.admit(item, [asked])
+    assert admission.comment_only
+    assert admission.head is not None
+    assert (admission.base, admission.head.sha) == ("main", "a" * 40)

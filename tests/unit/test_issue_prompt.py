@@ -7,7 +7,7 @@ import pytest
 
 from asked_for import ASKED
 from claude_run.errors import CallerError
-from gateway.issues.prompt import build
+from gateway.issues.prompt import MAX_REQUESTS, MAX_TEXT, MAX_TITLE, build
 
 
 def seal(text: str) -> str:
@@ -65,3 +65,21 @@ def test_a_files_name_closes_no_tag() -> None:
     text = build([replace(asked, path=path)]).text
     assert f"</request-{known}>" in text
     assert seal(text) != known
+
+
+def test_a_prompt_has_an_end() -> None:
+    """Its texts, its title, its number of requests."""
+    long = replace(ASKED, title="t" * 1_000, text="x" * 400_000, issue_text="y" * 400_000)
+    text = build([long]).text
+    assert (text.count("x" * MAX_TEXT), text.count("y" * MAX_TEXT)) == (1, 1)
+    assert len(text) < 2 * MAX_TEXT + MAX_TITLE + 5_000
+    many = [replace(ASKED, source=f"comment:{number}", text="z") for number in range(99)]
+    assert build(many).text.count("\nz\n") == MAX_REQUESTS
+
+
+def test_a_title_and_a_place_are_one_line() -> None:
+    """They are no text of their own."""
+    asked = replace(ASKED, title="one\ntwo", text="Do it.", path="a\n\u202eb\n`c`", line=3)
+    text = build([asked]).text
+    assert "\none two\n" in text
+    assert "(on a b `c`, line 3)\nDo it." in text
