@@ -1,6 +1,5 @@
 """GitHub's failures as ours, by whose fault they are. The only place that translates them."""
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -28,8 +27,8 @@ _ODD = re.compile(r"[^ -~]+")
 # PyGithub asserts what it expects of an answer, and stumbles over one of another shape, such as a
 # proxy's page; a redirect elsewhere, or in circles, is a RuntimeError.
 _NONSENSE = (
-    *(BadAttributeException, json.JSONDecodeError, AssertionError, RuntimeError),
-    *(TypeError, KeyError, AttributeError),
+    *(BadAttributeException, AssertionError, RuntimeError),
+    *(ValueError, TypeError, KeyError, AttributeError),
 )
 
 
