@@ -19,7 +19,8 @@ class Patience:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._ends: dict[object, tuple[float, socket.socket]] = {}
-        self._is_looking = False
+        self._thread: threading.Thread | None = None
+        self._is_idle = False
 
     @contextmanager
     def bounded(self, connection: socket.socket, seconds: float) -> Iterator[None]:
@@ -27,10 +28,10 @@ class Patience:
         number = object()
         with self._changed:
             self._ends[number] = time.monotonic() + seconds, connection
-            if not self._is_looking:
-                self._is_looking = True
-                threading.Thread(target=self._look, name="patience", daemon=True).start()
-            elif len(self._ends) == 1:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._look, name="patience", daemon=True)
+                self._thread.start()
+            elif self._is_idle:
                 self._changed.notify()
         try:
             yield
@@ -41,8 +42,12 @@ class Patience:
     def _look(self) -> None:
         while True:
             with self._changed:
-                # While nobody sends anything, nothing is looked at.
-                self._changed.wait(LOOK_SECONDS if self._ends else None)
+                if not self._ends:
+                    self._is_idle = True
+                    self._changed.wait()
+                    self._is_idle = False
+                # Most bodies are here by then: it is woken once a moment, and not by each.
+                self._changed.wait(LOOK_SECONDS)
                 now = time.monotonic()
                 for end, connection in self._ends.values():
                     if end <= now:
