@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -18,6 +18,7 @@ import pytest
 import github_events as gh
 import servers
 from gateway.http.routes import WEBHOOKS
+from gateway.http.server import THREADS
 from load import Load, drive
 from programs import descendants
 
@@ -125,6 +126,46 @@ def test_what_was_accepted_survives_a_kill(function: servers.Server, tmp_path: P
     assert len(accepted) >= 40
     assert set(accepted) <= kept(tmp_path, "deliveries")
     assert len(kept(tmp_path, "work")) == len(kept(tmp_path, "deliveries"))
+
+
+def test_who_sends_slowly_is_not_waited_for(tmp_path: Path) -> None:
+    """Never silent for long, and ended all the same, as many as there are; others are served."""
+    with servers.running_gateway(
+        "",
+        tmp_path,
+        target="webhook",
+        command=(str(WEAKENED), "idle-workers", "impatient", "--"),
+        GITHUB_WEBHOOK_SECRET=gh.SECRET,
+    ) as server:
+        data = gh.encoded(gh.opened())
+        slow = raw(data[:1], list(gh.headers("issues", data).items()), length=len(data))
+        parts = urlsplit(server.url)
+        opened = [
+            socket.create_connection((parts.hostname or "", parts.port or 80), READ_SECONDS)
+            for _ in range(THREADS + 10)
+        ]
+        for one in opened:
+            one.sendall(slow)
+        over = threading.Event()
+
+        def drip() -> None:
+            while not over.wait(0.2):
+                for one in opened:
+                    with suppress(OSError):
+                        one.sendall(b" ")
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        try:
+            assert status(server.url, request(gh.opened(8))) == 200
+            answers = [one.recv(12) for one in opened]
+        finally:
+            over.set()
+            dripping.join()
+            for one in opened:
+                one.close()
+        assert answers == [b"HTTP/1.1 400"] * len(opened)
+        assert len(kept(tmp_path, "work")) == 1
 
 
 def test_what_no_test_client_can_send(function: servers.Server, tmp_path: Path) -> None:
