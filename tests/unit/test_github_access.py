@@ -5,8 +5,9 @@ secret leaves but in its header.
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from claude_run.errors import CallerError, ClaudeRunError, Code, ConfigurationError, UpstreamError
 from doubles.recording_server import Asked, RecordingServer, recording_server
 from gateway.github import access as access_module
-from gateway.github.access import READ, GitHubAccess
+from gateway.github.access import FOUND, READ, GitHubAccess
 from gateway.github.asked import RepositoryRef
 from gateway.github.credentials import AppKey
 from gateway.github.failures import translated
@@ -206,9 +207,12 @@ def test_a_silent_server_is_given_up(world: World, monkeypatch: pytest.MonkeyPat
             ended.append(silence.wait(30))
 
     world.server.script = script
+    began = time.monotonic()
     with pytest.raises(UpstreamError) as caught:
         world.comment()
     assert ended == []
+    # PyGithub's own is 15 s.
+    assert time.monotonic() - began < 10
     silence.set()
     assert caught.value.code is Code.UNAVAILABLE
 
@@ -325,3 +329,36 @@ def test_another_repository_under_its_name_is_not_taken_for_it(world: World) -> 
     with pytest.raises(CallerError) as caught:
         world.access.repository(REPOSITORY, READ)
     assert caught.value.code is Code.NOT_FOUND
+
+
+def test_what_it_keeps_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections and repositories that were found; what was used last stays."""
+    monkeypatch.setattr(access_module, "MAX_CLIENTS", 3)
+    monkeypatch.setattr(access_module, "MAX_REFS", 3)
+    found = {"id": 1, "full_name": "octo/one", "default_branch": "main"}
+    for number in range(5):
+        world.access.client(replace(REPOSITORY, id=number), READ)
+        world.script.answers = [answer(200, {"id": 7}), answer(200, found)]
+        assert world.access.find(f"octo/{number}").id == 1
+    assert len(world.access._clients) == len(world.access._refs) == 3
+    assert [*world.access._refs] == ["octo/2", "octo/3", "octo/4"]
+
+
+def test_a_repository_is_known_by_its_name_for_a_while(world: World, private_key: str) -> None:
+    """Then it is looked for again: another one may have its name, or the App be gone."""
+    now = [datetime.now(UTC)]
+    access = GitHubAccess(
+        settings=GitHubSettings(api_url=world.server.url),
+        key=lambda: AppKey(app_id="42", private_key=private_key),
+        clock=lambda: now[0],
+    )
+    for number, later in ((1, FOUND / 2), (1, FOUND), (2, FOUND)):
+        told = {"id": number, "full_name": "octo/one", "default_branch": "main"}
+        world.script.answers = [answer(200, {"id": 7}), answer(200, told)]
+        assert access.find("octo/one").id == number
+        now[0] += later
+    access.close()
+    minted = [one for one in world.server.asked if "access_tokens" in one.line]
+    # By a token that reaches no other.
+    expected = {"repositories": ["one"], "permissions": {"metadata": "read"}}
+    assert [json.loads(one.body) for one in minted] == [expected] * 2

@@ -72,6 +72,7 @@ def test_a_prompt_has_an_end() -> None:
     long = replace(ASKED, title="t" * 1_000, text="x" * 400_000, issue_text="y" * 400_000)
     text = build([long]).text
     assert (text.count("x" * MAX_TEXT), text.count("y" * MAX_TEXT)) == (1, 1)
+    assert (text.count("t" * MAX_TITLE), text.count("t" * (MAX_TITLE + 1))) == (1, 0)
     assert len(text) < 2 * MAX_TEXT + MAX_TITLE + 5_000
     many = [replace(ASKED, source=f"comment:{number}", text="z") for number in range(99)]
     assert build(many).text.count("\nz\n") == MAX_REQUESTS
