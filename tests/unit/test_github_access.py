@@ -362,3 +362,63 @@ def test_a_repository_is_known_by_its_name_for_a_while(world: World, private_key
     # By a token that reaches no other.
     expected = {"repositories": ["one"], "permissions": {"metadata": "read"}}
     assert [json.loads(one.body) for one in minted] == [expected] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("retry_after", "9" * 9),
+        ("retry_after", "9" * 400),
+        ("retry_after", "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ("x_ratelimit_reset", "9" * 12),
+    ],
+)
+def test_a_limit_without_an_end_has_one(world: World, name: str, value: str) -> None:
+    """Whatever GitHub asks for, it is a number of seconds that others can add up."""
+    left = {"x_ratelimit_remaining": "0"} if name == "x_ratelimit_reset" else {}
+    world.script.answers = [answer(429, None, **{name: value}, **left)]
+    with pytest.raises(UpstreamError) as caught:
+        world.get()
+    assert caught.value.code is Code.UPSTREAM_RATE_LIMIT
+    assert 60 <= int(caught.value.headers["Retry-After"]) <= 1_000_000_000
+    assert world.slept == []
+
+
+def test_what_github_says_is_one_short_plain_line(world: World) -> None:
+    """It stands in logs, and is shown to callers."""
+    world.script.answers = [answer(422, {"message": "No\r\n\x1b[31m\u202ered: " + "why " * 500})]
+    with pytest.raises(CallerError) as caught:
+        world.get()
+    said = str(caught.value.details["github"])
+    assert said.startswith("No [31m red: why why")
+    assert len(said) <= 200
+
+
+@pytest.mark.parametrize(
+    "until", [None, 7, "soon", "2026-11-26T05:00:00", "2026-99-99T99:99:99Z", "2" * 5_000]
+)
+def test_a_token_without_an_end_is_not_used(world: World, until: object) -> None:
+    """Nobody knows how long it could be."""
+
+    def script(_asked: Asked, send: Callable[[bytes], None]) -> None:
+        send(answer(201, {"token": TOKEN, "expires_at": until}))
+
+    world.server.script = script
+    with pytest.raises(UpstreamError) as caught:
+        world.access.token(REPOSITORY, READ)
+    assert "planted" not in repr(caught.value.__dict__)
+
+
+def test_its_client_logs_no_answers(
+    world: World, private_key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One of them is a token; whoever looks for something may have asked for all that it says."""
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("github").setLevel(logging.DEBUG)
+    access = GitHubAccess(
+        settings=GitHubSettings(api_url=world.server.url),
+        key=lambda: AppKey(app_id="42", private_key=private_key),
+    )
+    assert access.token(REPOSITORY, READ) == TOKEN
+    access.close()
+    assert TOKEN not in caplog.text
