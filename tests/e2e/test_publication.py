@@ -18,6 +18,7 @@ from gateway.github.credentials import AppKey
 from gateway.github.marks import MAX_TITLE
 from gateway.github.policy import HeldBack, Policy
 from gateway.github.publication import PERMISSIONS, Publication, Published, Publisher
+from gateway.github.tree import MAX_ENTRIES
 
 pytestmark = pytest.mark.e2e
 
@@ -191,6 +192,20 @@ def test_a_crash_at_any_point_doubles_nothing(github: GitHub, desk: Desk) -> Non
     heads = [pull["head"]["ref"] for pull in repository.pulls()]
     assert heads == ["whole", *branches]
     assert len(repository.api("GET", "branches?per_page=100")) == len(heads) + 1
+
+
+def test_a_tree_of_nothing_is_not_built_on(github: GitHub, desk: Desk) -> None:
+    """Of a large change set the second part would be all that is left of the repository."""
+    repository = github.create()
+    publication = asked(repository, {f"f{number:03}": "x" for number in range(MAX_ENTRIES + 1)})
+    line = f"POST /repos/{repository.name}/git/trees"
+    page = Fault(match=line, status=200, body={"data": "<html>"})
+    with github.faults(page), pytest.raises(UpstreamError):
+        desk.publish(publication)
+    assert len([one for one in desk.lines(repository) if one == "POST /git/trees"]) == 1
+    files = repository.files(desk.publish(publication).branch)
+    assert len(files) == MAX_ENTRIES + 2
+    assert "README.md" in files
 
 
 def test_a_title_is_cut(github: GitHub, desk: Desk) -> None:

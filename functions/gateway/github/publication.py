@@ -195,6 +195,7 @@ class _Work:
             self.proceed()
             elements = [_element(one, blobs) for one in request]
             tree = self.repository.create_git_tree(elements, base_tree=tree)
+            # The next one would stand on nothing, and everything else in the repository be gone.
             given(tree.sha)
         return tree
 
