@@ -31,7 +31,15 @@ def test_people_who_may_write_may_ask(permission: str, user: Any, allowed: bool)
     assert allows({"permission": permission, "user": user}, ACCOUNT) is allowed
 
 
-@pytest.mark.parametrize("answer", [{}, {"data": "<html>"}, {"permission": "write", "user": [7]}])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"data": "<html>"},
+        {"permission": None, "user": PERSON},
+        {"permission": "write", "user": [7]},
+    ],
+)
 def test_what_is_no_answer_denies_nobody(answer: dict[str, Any]) -> None:
     """It is asked again later."""
     with pytest.raises(UpstreamError):
