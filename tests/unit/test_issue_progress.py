@@ -115,10 +115,10 @@ def test_an_edit_under_way_is_waited_for() -> None:
     page, order = Page(), list[str]()
     going, may_end = threading.Event(), threading.Event()
 
-    def edit(_body: str) -> None:
+    def edit(body: str) -> None:
         going.set()
         may_end.wait(WAIT)
-        order.append("edited")
+        order.append(f"edited {body}")
 
     page.edit = edit  # type: ignore[method-assign]
     progress = page.progress()
@@ -134,4 +134,4 @@ def test_an_edit_under_way_is_waited_for() -> None:
     time.sleep(0.05)
     may_end.set()
     closing.join(WAIT)
-    assert order == ["edited", "closed"]
+    assert order == ["edited 1", "closed"]
