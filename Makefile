@@ -38,7 +38,7 @@ $(INSTALLED): requirements-dev.txt pyproject.toml
 	  echo 'Name a newer one: make PYTHON=python3.12 …' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo 'Python is here without its venv module. On Debian: apt install python3-venv' >&2; exit 1; }
-	@echo 'Installing into $(VENV), once: about 600 MB, most of it Claude Code.'
+	@echo 'Installing into $(VENV), once: about 600 MB, most of it Claude Code; a minute or two.'
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --require-hashes --requirement requirements-dev.txt
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .

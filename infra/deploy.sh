@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Put claude-run on Google Cloud, or bring what is there up to date:
 #
-#   infra/deploy.sh --project PROJECT --region REGION [OPTION…]
+#   claude-run deploy --project PROJECT --region REGION [OPTION…]
 #
 #   --dry-run                only print the commands; needs no login, no network and no gcloud
 #   --yes                    do not ask
 #   --operators A@B,…        who may see deliveries and sessions of issues (default: you)
 #   --callers A@B,…          who else may call the API
 #   --min-instances N        runners that are always there (default 0)
+#   --max-instances N        runners at most (default 10: what a new project's quota allows)
 #   --cpu N, --memory SIZE   of a runner (default 2, 4Gi)
 #   --sweep 'M H D M W'      when the sweep runs, in UTC (default: schedule.txt's)
 #   --database-location L    of Firestore (default: REGION)
@@ -17,6 +18,7 @@
 #
 # It looks at what is there, shows the commands that are missing, asks, and runs them. Run again it
 # changes nothing; interrupted, it goes on. It needs gcloud, logged in as an owner of the project.
+# Without the command line: infra/deploy.sh, with the same options.
 set -euo pipefail
 
 infra=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -36,10 +38,12 @@ steps() {
   grant_before_builds
   make_runner
   make_functions
-  make_worker
+  # What is granted on it needs it; one that is there is left as it is until all is well.
+  is_there jobs "$worker" || make_worker
   make_schedule
   grant
   check_new_revisions
+  ! is_there jobs "$worker" || make_worker
   move_traffic
 }
 
@@ -52,6 +56,7 @@ look_closer
 mode=show
 if [ "$offline" = yes ]; then
   steps
+  say "These are the $changes commands of a whole deployment. None was run."
   exit
 fi
 steps >"$work/plan"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Take away what deploy.sh has made:
+# Take away what `claude-run deploy` has made:
 #
-#   infra/destroy.sh --project PROJECT --region REGION [OPTION…]
+#   claude-run destroy --project PROJECT --region REGION [OPTION…]
 #
 #   --dry-run       only print the commands, of a whole deployment
 #   --yes           do not ask
@@ -36,6 +36,7 @@ look_at_sources
 mode=show
 if [ "$offline" = yes ]; then
   steps
+  say "These are the $changes commands of a whole deployment. None was run."
   exit
 fi
 steps >"$work/plan"

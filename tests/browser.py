@@ -34,12 +34,13 @@ _QUIET = (
     "--no-sandbox",
     "--remote-debugging-pipe",
 )
+_PROGRAMS = ("chromium", "google-chrome")
 _KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32}
 
 
 def require_chromium() -> str:
     """Where it is installed. Where it is not, the test is skipped, and in CI it fails."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    found = next(filter(None, map(shutil.which, _PROGRAMS)), None)
     if found is None and os.environ.get("CI") == "true":
         pytest.fail("there is no chromium here, and CI installs it")
     if found is None:

@@ -16,20 +16,22 @@ from claude_run.cli.ending import Streams
 from doubles.emulate import PROGRAM
 from doubles.github import GitHub, Repository, serve_github, user_token
 
-_READY = """\
-GitHub is played by emulate: {url}, with the repository {name}.
-When the gateway is ready, open an issue there:
+_TOLD = """\
+GitHub is played by emulate at {url}, with the repository {name}.
+Open an issue there:
 
   {opening}
 
-and see what is said on it, and the pull request:
+and see what is said on it while Claude works, and then the pull request:
 
-  curl -s {api}/issues/1/comments
-  curl -s {api}/pulls
+  curl -s {api}/issues/1/comments | {bodies}
+  curl -s {api}/pulls | {bodies}
 
 Its files can be cloned: git clone {url}/{name}
 
 """
+# What a person would read there: the texts, out of GitHub's JSON.
+_BODIES = 'import json, sys; print(*(one["body"] for one in json.load(sys.stdin)), sep="\\n\\n")'
 _ISSUE = '{"title": "Say hello", "body": "Please leave a note for whoever finds this."}'
 
 
@@ -47,25 +49,28 @@ def main() -> int:
         repository = github.create({"README.md": "# Hello\n"})
         port = os.environ.get("PORT") or DEFAULT_PORT
         repository.hook(f"http://127.0.0.1:{port}/webhooks/github")
-        sys.stdout.write(_told(github, repository))
-        sys.stdout.flush()
         environ = {
-            # Of this GitHub nothing is left afterwards: neither is what was stored of it.
-            "CLAUDE_RUN_HOME": f"{folder}/state",
             **os.environ,
             **github.environ(),
+            # Of this GitHub nothing is left afterwards: neither is what was stored of it, for the
+            # next one has other issues under the same numbers.
+            "CLAUDE_RUN_HOME": f"{folder}/state",
             "ALLOWED_GIT_HOSTS": "localhost,github.com",
         }
         # What it prints as a command is the one beside our Python.
         sys.argv[0] = str(Path(sys.executable).with_name("claude-run"))
-        return dev(Streams(out=sys.stdout, err=sys.stderr, environ=environ))
+        streams = Streams(out=sys.stdout, err=sys.stderr, environ=environ)
+        return dev(streams, more=_told(github, repository))
 
 
 def _told(github: GitHub, repository: Repository) -> str:
     api = f"{github.url}/repos/{repository.name}"
     token = f"Authorization: token {user_token('writer')}"
-    opening = f"curl -s {api}/issues -H {shlex.quote(token)} -d {shlex.quote(_ISSUE)}"
-    return _READY.format(url=github.url, name=repository.name, api=api, opening=opening)
+    opening = f"curl -s {api}/issues -H {shlex.quote(token)} -d {shlex.quote(_ISSUE)} -o /dev/null"
+    bodies = f"{shlex.quote(sys.executable)} -c {shlex.quote(_BODIES)}"
+    return _TOLD.format(
+        url=github.url, name=repository.name, api=api, opening=opening, bodies=bodies
+    )
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from claude_run.sse import Decoder, ServerSentEvent
 
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
+LOWEST_PRIORITY = 19
 REPOSITORY = Path(__file__).parent.parent
 # What a server of ours needs from this machine; everything else is the test's to name.
 KEPT = ("PATH", "LANG", "HOME", "SSL_CERT_FILE")
@@ -47,6 +48,10 @@ class Server:
     def log(self) -> str:
         """All it has printed so far, on both streams."""
         return "".join(self.output)
+
+    def give_way(self) -> None:
+        """What it does from now on, and all that it starts, lets other tests go first."""
+        os.setpriority(os.PRIO_PROCESS, self.process.pid, LOWEST_PRIORITY)
 
     def stop(self, sig: signal.Signals = signal.SIGTERM) -> int:
         """Signal the process, wait, kill its group for good. Returns the exit status."""

@@ -15,7 +15,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from claude_run import spans, tracing
-from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError, error_data
+from claude_run.errors import (
+    CallerError,
+    ClaudeRunError,
+    Code,
+    StoppedError,
+    error_data,
+    wrong_method,
+)
 from claude_run.identity import AuthSettings, Mode, authenticate, check_local_request
 from claude_run.idtoken import Certificates
 from claude_run.peers import is_agent
@@ -180,7 +187,7 @@ def error_answer(error: ClaudeRunError) -> Response:
 
 _BY_STATUS: Mapping[int, tuple[Code, str]] = {
     404: (Code.NOT_FOUND, "There is nothing at this path."),
-    405: (Code.METHOD_NOT_ALLOWED, "This path takes another method."),
+    405: (Code.METHOD_NOT_ALLOWED, ""),
 }
 
 
@@ -189,7 +196,8 @@ async def _on_error(_request: Request, error: Exception) -> Response:
         return error_answer(error)
     if isinstance(error, HTTPException) and error.status_code in _BY_STATUS:
         code, message = _BY_STATUS[error.status_code]
-        return error_answer(CallerError(message, code=code, headers=error.headers))
+        text = message or wrong_method((error.headers or {}).get("Allow"))
+        return error_answer(CallerError(text, code=code, headers=error.headers))
     log.error("unexpected error", exc_info=error)
     return error_answer(ClaudeRunError("Something went wrong in the runner."))
 

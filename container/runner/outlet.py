@@ -9,13 +9,13 @@ then drops what it has not written yet, with exit status 0 ("stdout drain timeou
 import asyncio
 from collections.abc import AsyncIterator
 
+from claude_run.sse import PING
 from runner.spool import Spool
 
 MEMORY_BYTES = 512 * 1024
 SPOOL_BYTES = 256 * 1024**2
 READ_BYTES = 256 * 1024
 PING_SECONDS = 15.0
-PING = b": ping\n\n"
 
 
 class Outlet:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Send
 
 from claude_run.errors import ClaudeRunError, error_data
-from claude_run.sse import encode_event
+from claude_run.sse import OPEN, encode_event
 from runner.cancellation import to_the_end
 from runner.outlet import Outlet
 from runner.plan import Plan
@@ -77,7 +77,7 @@ async def _pump(outlet: Outlet, session_id: str, send: Send) -> None:
     headers = [*_HEADERS, (b"x-session-id", session_id.encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     # At once, so that proxies and callers see the stream open before Claude says a word.
-    await send({"type": "http.response.body", "body": b": stream open\n\n", "more_body": True})
+    await send({"type": "http.response.body", "body": OPEN, "more_body": True})
     async for chunk in outlet.chunks():
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -42,7 +42,9 @@ class Endpoint:
         except httpx2.InvalidURL:
             raise ConfigurationError("The base URL is not a URL") from None
         if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.raw_host):
-            raise ConfigurationError("The base URL must start with https:// and name a host")
+            raise ConfigurationError(
+                "The base URL must start with https:// (http:// for this machine) and name a host"
+            )
         if url.userinfo or url.query or url.fragment:
             raise ConfigurationError("The base URL may hold no user, query or fragment")
         loopback = is_loopback(url.host)

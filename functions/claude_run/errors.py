@@ -125,6 +125,13 @@ class ConfigurationError(ClaudeRunError):
     code = Code.INTERNAL_ERROR
 
 
+def wrong_method(allow: str | None) -> str:
+    """The sentence for METHOD_NOT_ALLOWED; `allow`: the header of that name."""
+    named = [method.strip() for method in (allow or "").split(",")]
+    methods = [method for method in named if method not in ("", "HEAD", "OPTIONS")]
+    return f"This path takes {' or '.join(sorted(methods)) or 'another method'}."
+
+
 def error_data(error: ClaudeRunError) -> dict[str, object]:
     """The runner's form of an error: the body of a refusal, the data of an `error` event."""
     return {"error": error.message, "code": error.code, "details": error.details}

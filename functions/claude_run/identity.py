@@ -200,7 +200,10 @@ def check_local_request(
     if origin is not None and origin not in allowed_origins and not _is_ours(origin, port):
         raise CallerError("The Origin header is another site's", code=Code.FORBIDDEN)
     if method not in _WITHOUT_BODY and _has_body(headers) and not _is_json(headers):
-        raise CallerError("The body must be application/json", code=Code.UNSUPPORTED_MEDIA_TYPE)
+        raise CallerError(
+            "The body must be JSON: send the header Content-Type: application/json",
+            code=Code.UNSUPPORTED_MEDIA_TYPE,
+        )
 
 
 def _is_ours(origin: str, port: int) -> bool:

@@ -121,12 +121,16 @@ class FileChangeEvent(SessionEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompleteEvent(SessionEvent):
-    """The turn has succeeded; `usage` is the whole session's, `turns` the prompts so far."""
+    """The turn has succeeded; `usage` is the whole session's, `turns` the prompts so far.
+
+    `agent_turns`: how many of its own the agent took for this prompt, 0 where nobody says so.
+    """
 
     session_id: str
     turns: int
     result: str
     usage: Mapping[str, Any]
+    agent_turns: int = 0
     pr_url: str | None = None
 
     @property
@@ -266,6 +270,7 @@ _BUILDERS: Mapping[str, Callable[[_Object, _Object], SessionEvent]] = {
         turns=_number(value, "turns"),
         result=_text(value, "result"),
         usage=_usage(value),
+        agent_turns=_number(value, "agentTurns"),
         pr_url=_optional(value, "prUrl"),
     ),
     "error": lambda shared, value: SessionErrorEvent(

@@ -68,6 +68,12 @@ def _with_lf(data: bytes) -> bytes:
     return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in data else data
 
 
+# What a stream begins with, so that its reader knows that it is there, and what it says when it has
+# nothing to say.
+OPEN = encode_comment("stream open")
+PING = encode_comment("ping")
+
+
 class Decoder:
     """Bytes in, in any chunks; events out. An event unfinished at the end is never given out.
 

@@ -6,6 +6,7 @@ just then would fail a request that may not be repeated, and a handshake is noth
 """
 
 import asyncio
+import re
 import threading
 import time
 import weakref
@@ -31,6 +32,8 @@ MAX_CONNECTIONS = 100
 # Of an answer that is no stream, whether it was asked for or is an error.
 MAX_OBJECT_BYTES = 1024 * 1024
 # How long `close` waits for a reader in another thread to notice.
+# What the system says behind it is enough.
+_ERRNO = re.compile(r"^\[Errno -?[0-9]+\] ")
 _CLOSE_SECONDS = 2.0
 
 _LIMITS = httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0)
@@ -98,7 +101,7 @@ def _after_failure(error: httpx2.RequestError, attempt: int) -> float:
         wait = retry.wait_to_reconnect(attempt)
         if wait is not None:
             return wait
-        reason = str(error) or type(error).__name__
+        reason = _ERRNO.sub("", str(error)) or type(error).__name__
         raise UpstreamError(
             f"The server cannot be reached: {reason}", code=Code.UNAVAILABLE
         ) from error

@@ -375,10 +375,22 @@ def parse(model: type[M], value: Mapping[str, Any]) -> M:
         raise _refusal(error) from None
 
 
+# Of pydantic's rules those that people meet, as ours are worded; `{}` is the bound.
+_RULES: Mapping[str, str] = {
+    "missing": "is required",
+    "extra_forbidden": "is not known",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+}
+
+
 def _refusal(error: ValidationError) -> CallerError:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    first = error.errors(include_url=False, include_input=False)[0]
     field = ".".join(str(part) for part in first["loc"])[:200] or "body"
     rule = first["msg"].removeprefix("Value error, ")
+    if first["type"] in _RULES:
+        rule = _RULES[first["type"]].format(**first.get("ctx", {}))
     return CallerError(f"{field}: {rule}", details={"field": field, "rule": rule})
 
 

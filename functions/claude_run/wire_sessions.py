@@ -249,10 +249,11 @@ class FileChangeData(EventData):
 
 
 class CompleteData(EventData):
-    """The turn has succeeded; `usage` is the whole session's."""
+    """The turn has succeeded; `usage` is the whole session's, `agentTurns` of this prompt."""
 
     session_id: str
     turns: int
+    agent_turns: int | None = None
     result: str
     usage: Usage
     pr_url: str | None = None

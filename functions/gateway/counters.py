@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from itertools import accumulate
 from typing import Any
+
+from gateway.timestamp import iso
 
 # Stands for every path that is no route of ours: labels are a closed list, whatever callers send.
 OTHER_ROUTE = "other"
@@ -171,6 +173,4 @@ def _histogram(timing: Timing, sums: Mapping[str, int]) -> Histogram:
 
 
 def _shown(moment: datetime | None) -> str | None:
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return iso(moment) if moment is not None else None

@@ -13,8 +13,9 @@ from gateway.ledger import QuotaStatus
 from gateway.metrics import read_counts
 from gateway.quota import Quota
 from gateway.runner import Runner
-from gateway.setup.facts import AppFacts, Facts, iso
+from gateway.setup.facts import AppFacts, Facts
 from gateway.store import Store, ping
+from gateway.timestamp import iso
 
 PING_SECONDS = 2.0
 

@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-import structlog
-
-from claude_run.errors import ClaudeRunError
 from gateway import deployment, metrics
 from gateway.github import triggers
 from gateway.github.payload import (
@@ -31,9 +28,7 @@ from gateway.metrics import Metrics
 from gateway.setup.record import Apps, InstallationRef
 from gateway.work import conversation, delivery, record
 from gateway.work.queue import Accepted, Queue
-from gateway.work.starter import Starter
-
-log = structlog.get_logger()
+from gateway.work.starter import Starter, try_to_start
 
 # All that is read or written here.
 COLLECTIONS = (
@@ -119,7 +114,7 @@ class Intake:
             return Receipt(status=Status.IGNORED, reason=asked.reason)
         accepted = self._queue.accept(asked, delivery=delivery)
         if accepted.needs_worker:
-            self._start()
+            try_to_start(self._starter)
         match accepted:
             case Accepted.NEW:
                 return Receipt(status=Status.ACCEPTED, is_counted=True)
@@ -127,13 +122,6 @@ class Intake:
                 return Receipt(status=Status.IGNORED, reason=NOT_NEEDED, is_counted=True)
             case _:
                 return Receipt(status=Status.DUPLICATE, is_counted=True)
-
-    def _start(self) -> None:
-        try:
-            self._starter.start()
-        except ClaudeRunError as error:
-            # What is accepted stays; the sweep starts it.
-            log.warning("no worker was started", error=error.message, code=error.code)
 
     def _installed(self, payload: InstallationHappened) -> Receipt:
         ref = _ref(payload.installation)
@@ -183,9 +171,13 @@ class _Slug:
 
     def get(self) -> str | None:
         """The name, None where there is none."""
+        now = self._monotonic()
         with self._lock:
-            if self._monotonic() >= self._until:
-                found = self._apps.record()
-                self._known = found.slug if found is not None and found.slug else None
-                self._until = self._monotonic() + SLUG_SECONDS
-            return self._known
+            if now < self._until:
+                return self._known
+        # By each for itself: in a line, a store that is out of order would be waited for in turn.
+        found = self._apps.record()
+        slug = found.slug if found is not None and found.slug else None
+        with self._lock:
+            self._known, self._until = slug, now + SLUG_SECONDS
+        return slug

@@ -108,7 +108,7 @@ class Ledger:
 
     def status(self) -> QuotaStatus:
         """The figures of today."""
-        refusal = self._refusal(own_key=False)
+        refusal = self.refusal(own_key=False)
         return QuotaStatus(
             used=self.spent(self.today),
             daily=self.daily,
@@ -147,7 +147,7 @@ class Ledger:
             if not known.running:
                 raise _lapsed()
             return self, known
-        if (refusal := self._refusal(own_key=wanted.own_key)) is not None:
+        if (refusal := self.refusal(own_key=wanted.own_key)) is not None:
             raise refusal
         left = self.daily - self.held(self.today)
         reservation = Reservation(
@@ -195,7 +195,7 @@ class Ledger:
     def _with(self, run: Reservation) -> "Ledger":
         return replace(self, runs={**self.runs, run.run_id: run})
 
-    def _refusal(self, *, own_key: bool) -> CallerError | None:
+    def refusal(self, *, own_key: bool) -> CallerError | None:
         """Why a run cannot start now, naming all that is exhausted; None if it can."""
         exhausted: dict[str, tuple[str, int]] = {}
         sessions = self.settings.sessions

@@ -10,6 +10,7 @@ deployment with many more should renew less often.
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Protocol
 
+from claude_run.errors import CallerError
 from gateway.ledger import LapsedError, Ledger, QuotaStatus, utc_day
 from gateway.limit_settings import LimitSettings
 from gateway.reservation import NOTHING, Amount, Reservation, Wanted
@@ -66,6 +67,10 @@ class Quota:
     def status(self, documents: Documents, *, now: datetime) -> QuotaStatus:
         """The figures of now, for `/health`; needs no transaction."""
         return self.read(documents, now).status()
+
+    def refusal(self, documents: Documents, *, now: datetime) -> CallerError | None:
+        """Why a run with our key could not begin now; None: it could. Nothing is reserved."""
+        return self.read(documents, now).refusal(own_key=False)
 
     def read(self, documents: Documents, now: datetime) -> Ledger:
         """The quota as it is: with what has lapsed by now lapsed."""

@@ -8,8 +8,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-import structlog
-
 from claude_run.client import Client
 from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError
 from claude_run.identity import Caller
@@ -33,9 +31,8 @@ from gateway.settings import Settings
 from gateway.setup.facts import Facts
 from gateway.work.deliveries import Deliveries
 from gateway.work.leaving import Detached, check_detached
+from gateway.work.starter import try_to_start
 from gateway.work.sweep import Sweep
-
-log = structlog.get_logger()
 
 DRAIN_SECONDS = 7.0
 # A thread for the turn and one for its stream; 5 sessions are the default, more a choice.
@@ -104,7 +101,7 @@ class Gateway(Instance):
         reach = self._reach(caller, session, session.options, request)
         session = replace(session, options=remembered(session.options, reach))
         queued = self.detached.start(session, request)
-        self._start_worker()
+        try_to_start(self.starter)
         return queued
 
     def message(self, caller: Caller, session_id: str, request: MessageRequest) -> LogReader:
@@ -131,15 +128,8 @@ class Gateway(Instance):
         kept = request.kept_options(session.options)
         reach = self._reach(caller, session, kept, request)
         queued = self.detached.message(session, request, remembered(kept, reach))
-        self._start_worker()
+        try_to_start(self.starter)
         return queued
-
-    def _start_worker(self) -> None:
-        try:
-            self.starter.start()
-        except ClaudeRunError as error:
-            # What is accepted stays; the sweep starts one.
-            log.warning("no worker was started", reason=error.message)
 
     def read(self, caller: Caller, session_id: str, *, after: int) -> LogReader:
         """A reader of a session's events above a number."""

@@ -41,19 +41,33 @@ body_of() { declare -f "$1" | sed -e '1,2d' -e '$d' -e 's/^ *//' | tr '\n' ' ' |
 # run COMMAND…: to its end, again while Google does not know yet what it was told just now.
 run() {
   local try=1
-  until ${feed:-:} | "$@" >"$work/out" 2>"$work/err"; do
+  until ${feed:-:} | "$@" >"$work/out" 2>"$work/err" || is_made "$work/err" "$@"; do
     if [ "$try" -ge "$TRIES" ] || ! not_yet "$work/err"; then
       stop "$(explained "$work/err") The same command goes on from there."
     fi
+    [ "$try" -gt 1 ] || say '  Google does not know yet what it was told just now: it is asked again.'
     try=$((try + 1))
     sleep "$PAUSE"
   done
 }
 
+# The second and third line are of an account that was made just now, the last but one of Firestore,
+# which makes few indexes at once.
 not_yet() {
   grep -q -e 'SERVICE_DISABLED' -e 'has not been used in project' \
-    -e 'ervice account .* does not exist' -e 'concurrent policy changes' \
-    -e 'does not have storage.objects.get access' "$1"
+    -e 'ervice account .* does not exist' -e 'iam.service[aA]ccounts.actAs' \
+    -e 'does not have storage.objects.get access' -e 'Service Agent .* permission' \
+    -e 'might take a few minutes to propagate' -e 'concurrent policy changes' \
+    -e 'underlying data changed' -e 'contention' -e 'Requests Per Minute' "$1"
+}
+
+# is_made FILE COMMAND…: whether it made what is there: a run that was interrupted has made it a
+# moment ago, and lists do not show it yet.
+is_made() {
+  case " ${*:2} " in
+    *' create '*) grep -q -e ALREADY_EXISTS -e 'already exists' -e 'you already own it' "$1" ;;
+    *) false ;;
+  esac
 }
 
 # A gcloud is a hundred megabytes.

@@ -18,9 +18,9 @@ look_around() {
   if_on firestore databases firestore databases list \
     --format='csv[no-heading,separator=" "](name.basename(),type,locationId)'
   if_on cloudscheduler schedules scheduler jobs list --location="$region" \
-    --format='csv[no-heading,separator="|"](name.basename(),schedule,httpTarget.uri,httpTarget.oidcToken.serviceAccountEmail,httpTarget.oidcToken.audience)'
+    --format='csv[no-heading,separator="|"](name.basename(),schedule,httpTarget.uri,httpTarget.oidcToken.serviceAccountEmail,httpTarget.oidcToken.audience,description,state)'
   if_on run services run services list --region="$region" \
-    --format='csv[no-heading,separator="|"](metadata.name,metadata.labels.managed-by,metadata.labels.deployed,status.latestCreatedRevisionName,status.latestReadyRevisionName,spec.traffic[0].latestRevision,status.traffic.url.list(),status.url)'
+    --format='csv[no-heading,separator="|"](metadata.name,metadata.labels.managed-by,metadata.labels.deployed,status.latestCreatedRevisionName,status.latestReadyRevisionName,spec.traffic[0].latestRevision,status.url)'
   if_on run jobs run jobs list --region="$region" \
     --format='csv[no-heading,separator="|"](metadata.name,metadata.labels.managed-by,metadata.labels.deployed)'
   seen
@@ -112,7 +112,8 @@ is_there() { grep -q -e "^$2[ |]" "$work/$1"; }
 # is_ours KIND NAME: whether it is there, and deploy.sh has made it.
 is_ours() {
   case $1 in
-    accounts) grep -q "^$2|$made_by" "$work/$1" ;;
+    accounts) grep -q "^$2|$made_by\$" "$work/$1" ;;
+    schedules) grep -q "^$2|.*|$made_by|" "$work/$1" ;;
     # It can carry no label. A deployment's secrets are made before it.
     buckets) has buckets "$2 claude-run-runner/" ;;
     databases) is_there databases "$2" && is_ours secrets setup-code ;;
@@ -130,14 +131,23 @@ is_ready() { grep -q "^$1|[^|]*|[^|]*|\([^|]*\)|\1|" "$work/services"; }
 refuse_what_is_not_ours() {
   local name
   for name in $services; do
-    refuse services "$name" "Cloud Run service $name" "gcloud run services update $name"
+    refuse services "$name" "Cloud Run service $name" \
+      "gcloud run services update $name --region=$region --update-labels=$label"
   done
-  refuse jobs "$worker" "Cloud Run job $worker" "gcloud run jobs update $worker"
+  refuse jobs "$worker" "Cloud Run job $worker" \
+    "gcloud run jobs update $worker --region=$region --update-labels=$label"
   for name in $(names_in secrets.txt); do
-    refuse secrets "$name" "secret $name" "gcloud secrets update $name"
+    refuse secrets "$name" "secret $name" "gcloud secrets update $name --update-labels=$label"
   done
   refuse repositories "$repository" "repository $repository" \
-    "gcloud artifacts repositories update $repository --location=$region"
+    "gcloud artifacts repositories update $repository --location=$region --update-labels=$label"
+  # What else it may do, and who may act as it, nobody here knows.
+  for name in $(names_in accounts.txt); do
+    refuse accounts "$(account "$name")" "service account claude-run-$name" \
+      "gcloud iam service-accounts update $(account "$name") --description='$made_by'"
+  done
+  refuse schedules "$schedule" "schedule $schedule" \
+    "gcloud scheduler jobs update http $schedule --location=$region --description='$made_by'"
   if is_there repositories "$repository" && ! grep -q ' DOCKER ' "$work/repositories"; then
     stop "The repository $repository does not keep Docker images. Delete it, or use another project."
   fi
@@ -153,6 +163,6 @@ refuse_what_is_not_ours() {
 refuse() {
   if is_there "$1" "$2" && ! is_ours "$1" "$2"; then
     stop "There is a $3 already, and claude-run has not made it. Delete it, use another project," \
-      "or give it away: $4 --update-labels=$label --project=$project"
+      "or give it away: $4 --project=$project"
   fi
 }

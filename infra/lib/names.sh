@@ -13,7 +13,12 @@ services="$runner claude-run-api claude-run-setup claude-run-webhook"
 # The Python of the functions is the one that the tests run with.
 python=python$(tr -d . <"$root/.python-version")
 
-account() { echo "claude-run-$1@$project.iam.gserviceaccount.com"; }
+# A project of a domain, example.com:p, has its accounts at p.example.com.
+account() {
+  local at=$project
+  case $at in *:*) at=${project#*:}.${project%%:*} ;; esac
+  echo "claude-run-$1@$at.iam.gserviceaccount.com"
+}
 
 # url SERVICE: the address that a service has from its first moment on.
 url() { echo "https://$1-$number.$region.run.app"; }
@@ -31,16 +36,16 @@ image_of() {
     --format='value(spec.template.spec.containers[0].image)'
 }
 
-# hashes [FILE…]: of files, or of what comes in.
-hashes() {
-  if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi
-}
+# What hashes files, or what comes in: the same on every machine, for what one has deployed another
+# finds again.
+hashes=sha256sum
+command -v sha256sum >/dev/null || hashes='shasum -a 256'
 
 # digest: of what comes in, short enough for a label.
-digest() { hashes | cut -c 1-40; }
+digest() { $hashes | cut -c 1-40; }
 
 # tree_digest PATH…: of all files below, and their names.
 tree_digest() {
   (cd "$root" && find "$@" -type f ! -name '*.pyc' ! -name .DS_Store | LC_ALL=C sort \
-    | tr '\n' '\0' | xargs -0 "$(command -v sha256sum || echo shasum)" | digest)
+    | tr '\n' '\0' | xargs -0 $hashes | digest)
 }

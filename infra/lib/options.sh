@@ -1,6 +1,7 @@
 # The command line. Sourced.
 
-project='' region='' offline=no yes=no operators='' callers='' min_instances=0 cpu=2 memory=4Gi
+project='' region='' offline=no yes=no operators='' callers=''
+min_instances=0 max_instances=10 cpu=2 memory=4Gi
 sweep='' database_location='' settings='' runner_settings='' given_image='' delete_data=no
 
 options() {
@@ -9,8 +10,8 @@ options() {
       --dry-run) offline=yes ;;
       --yes) yes=yes ;;
       --delete-data) delete_data=yes ;;
-      --project | --region | --operators | --callers | --min-instances | --cpu | --memory \
-        | --image | --sweep | --database-location | --settings | --runner-settings)
+      --project | --region | --operators | --callers | --min-instances | --max-instances | --cpu \
+        | --memory | --image | --sweep | --database-location | --settings | --runner-settings)
         [ $# -ge 2 ] || wrong "$1 needs a value."
         local name=${1#--}
         [ "$name" != image ] || name=given_image
@@ -26,7 +27,7 @@ options() {
 }
 
 wrong() {
-  printf 'claude-run: %s %s --help lists the options.\n' "$1" "$0" >&2
+  printf 'claude-run: %s claude-run %s --help lists the options.\n' "$1" "$(basename "$0" .sh)" >&2
   exit 2
 }
 
@@ -38,10 +39,13 @@ check_options() {
   [ -n "$project" ] || wrong 'which project? Name one with --project.'
   [ -n "$region" ] || wrong 'which region? Name one with --region, such as europe-west1.'
   matches "$project" '[a-z][a-z0-9.:-]*' || wrong '--project must be the ID of a project.'
-  matches "$region" '[a-z]*-[a-z]*[0-9]' || wrong '--region must be one such as europe-west1.'
-  matches "$min_instances" '[0-9]*' || wrong '--min-instances must be a number.'
-  matches "$cpu" '[0-9]*' || wrong '--cpu must be a number.'
-  matches "$memory" '[0-9]*[MG]i' || wrong '--memory must be one such as 4Gi.'
+  matches "$region" '[a-z]*-[a-z]*[0-9][0-9]*' || wrong '--region must be one such as europe-west1.'
+  matches "$min_instances" '[0-9][0-9]*' || wrong '--min-instances must be a number.'
+  matches "$max_instances" '[1-9][0-9]*' || wrong '--max-instances must be a number, and not 0.'
+  [ "$min_instances" -le "$max_instances" ] \
+    || wrong '--min-instances must not be more than --max-instances.'
+  matches "$cpu" '[1-9][0-9]*' || wrong '--cpu must be a number.'
+  matches "$memory" '[1-9][0-9]*[MG]i' || wrong '--memory must be one such as 4Gi.'
   if [ -z "$operators" ] && [ "$offline" = no ]; then
     operators=$(gcloud config get-value account 2>/dev/null || true)
   fi
@@ -58,8 +62,8 @@ matches() { printf '%s\n' "$1" | grep -qx -- "$2"; }
 check_settings() {
   [ -n "$1" ] || return 0
   [ -r "$1" ] || wrong "the file $1 cannot be read."
-  if grep -qE '^(ANTHROPIC_API_KEY|CLAUDE_CODE_OAUTH_TOKEN|GITHUB_PRIVATE_KEY|GITHUB_WEBHOOK_SECRET)=' \
-    "$1"; then
+  # By the names of all of ours, and of what others call so: an exporter's headers hold its token.
+  if grep -qE '^[A-Z0-9_]*(_KEY|_TOKEN|_SECRET|_PASSWORD|_HEADERS)=' "$1"; then
     wrong "$1 has a secret in it. Put it into Secret Manager: see secrets.txt."
   fi
   if grep -vqE '^([A-Z][A-Z0-9_]*=[^|]*|#.*|)$' "$1"; then

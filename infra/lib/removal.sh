@@ -4,9 +4,8 @@
 ours() { [ "$offline" = yes ] || is_ours "$@"; }
 
 remove_schedule() {
-  if [ "$offline" = no ] && ! is_there schedules "$schedule"; then return; fi
-  change 'the schedule of the sweep' gcloud scheduler jobs delete "$schedule" \
-    --project="$project" --location="$region" --quiet
+  ! ours schedules "$schedule" || change 'the schedule of the sweep' \
+    gcloud scheduler jobs delete "$schedule" --project="$project" --location="$region" --quiet
 }
 
 remove_services() {

@@ -1,7 +1,8 @@
 # The runner, the functions, the worker and the schedule. Sourced.
 #
-# An upgrade makes all new revisions first, without traffic, and moves the traffic when all of them
-# are well: until then the old ones serve, and where one is not well they stay.
+# An upgrade makes all new revisions first, without traffic; when all of them are well the worker
+# gets their image, and they the traffic. Until then the old ones serve, and where one is not well
+# they stay.
 
 # Of what a service was deployed from last, by its label.
 deployed() { grep "^$1|" "$work/services" | cut -d '|' -f 3; }
@@ -33,11 +34,12 @@ make_runner() {
   flags=(
     --image="$image" --service-account="$(account runner)"
     --execution-environment=gen2 --concurrency=1 --timeout=60m
-    --cpu="$cpu" --memory="$memory" --min-instances="$min_instances" --max-instances=20
+    --cpu="$cpu" --memory="$memory" --min-instances="$min_instances" --max-instances="$max_instances"
     --no-allow-unauthenticated --ingress=all --cpu-throttling
     --set-env-vars="$(variables "$runner_settings" AUTH=iam GOOGLE_CLOUD_PROJECT="$project")"
   )
-  digest=$(printf '%s\n' "$(runner_digest)" "${flags[@]:1}" | digest)
+  # Without the name of an image of ours: it tells the commit, too.
+  digest=$(printf '%s\n' "${given_image:-$(runner_digest)}" "${flags[@]:1}" | digest)
   if [ "$(deployed "$runner")" != "$digest" ] || ! is_ready "$runner"; then
     [ -n "$given_image" ] || build_runner_image "$image"
   fi
@@ -109,7 +111,8 @@ make_worker() {
   local digest flags image
   flags=(
     # The entry point of every image that Google's buildpacks make: it sets the path of Python up.
-    --command=/cnb/lifecycle/launcher --args=python,-m,gateway.worker
+    # After `--` it starts no shell in between.
+    --command=/cnb/lifecycle/launcher --args=--,python,-m,gateway.worker
     --service-account="$(account worker)" --cpu=1 --memory=1Gi
     # An execution drives one piece of work after another; one that fails leaves its work to the
     # next, so the platform does not start it again.
@@ -131,8 +134,8 @@ make_schedule() {
   local target verb=create
   target="$(url claude-run-api)/internal/sweep"
   if is_there schedules "$schedule"; then verb=update; fi
-  has schedules "$schedule|$sweep|$target|$(account scheduler)|$(url claude-run-api)" || change \
-    'the schedule of the sweep' \
+  grep -qF "$schedule|$sweep|$target|$(account scheduler)|$(url claude-run-api)|$made_by|" \
+    "$work/schedules" || change 'the schedule of the sweep' \
     gcloud scheduler jobs "$verb" http "$schedule" --project="$project" --location="$region" \
     --schedule="$sweep" --time-zone=Etc/UTC --uri="$target" --http-method=POST \
     --oidc-service-account-email="$(account scheduler)" \
@@ -161,15 +164,20 @@ check_new_revisions() {
 check_revision() {
   local address status
   address=$(gcloud run services describe "$1" --project="$project" --region="$region" \
-    --format='value(status.traffic.url.list())')
+    --flatten='status.traffic[]' \
+    --format='csv[no-heading,separator=" "](status.traffic.tag,status.traffic.url)' \
+    | sed -n 's/^next //p')
   [ -n "$address" ] || return 0
-  status=$(curl --silent --output /dev/null --write-out '%{http_code}' --max-time 60 \
-    "$address/health" || true)
-  case $status in
-    200 | 401 | 403) ;;
-    *) stop "The new revision of $1 answers $status on /health, so nothing was switched: the last" \
-      "good ones serve. Its log: gcloud run services logs read $1 --region=$region" ;;
-  esac
+  # A new address is not known everywhere at once.
+  local try
+  for ((try = 1; try <= TRIES / 3; try++)); do
+    status=$(curl --silent --output /dev/null --write-out '%{http_code}' --max-time 60 \
+      "$address/health" || true)
+    case $status in 200 | 401 | 403) return ;; esac
+    sleep "$PAUSE"
+  done
+  stop "The new revision of $1 answers $status on /health, so nothing was switched: the last good" \
+    "ones serve. Its log: gcloud run services logs read $1 --project=$project --region=$region"
 }
 
 move_traffic() {

@@ -21,6 +21,8 @@ class Cloud:
 
     plane: ControlPlane
     environ: Mapping[str, str]
+    # Every argument of every gcloud.
+    arguments: Path
 
     def script(
         self, name: str, *options: str, source: Path = REPOSITORY, **environ: str
@@ -81,4 +83,5 @@ def cloud(root: Path, folder: Path) -> Iterator[Cloud]:
                 "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(home / "token"),
                 "CLAUDE_RUN_PAUSE": "0",
             },
+            sdk.arguments,
         )

@@ -19,19 +19,20 @@ from servers import REPOSITORY
 
 START_SECONDS = 60.0
 SERVER = Path(__file__).with_name("gcloud_server.py")
+# `socket` and `os` would be a third of its work.
 _SHIM = """\
 #!{python} -SIE
-import array, os, socket, sys
-with socket.socket(socket.AF_UNIX) as server:
-    server.connect({address!r})
-    parts = [os.getcwd(), str(len(sys.argv) - 1), *sys.argv[1:]]
-    parts += [f"{{name}}={{value}}" for name, value in os.environ.items()]
-    message = "\\0".join(parts).encode()
-    streams = array.array("i", [0, 1, 2])
-    head = len(message).to_bytes(4, "big")
-    server.sendmsg([head], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
-    server.sendall(message)
-    status = server.recv(1)
+import array, posix, sys
+from _socket import AF_UNIX, SCM_RIGHTS, SOL_SOCKET, socket
+server = socket(AF_UNIX)
+server.connect({address!r})
+words = [str(len(sys.argv) - 1), *sys.argv[1:]]
+parts = [posix.getcwdb(), *(word.encode(errors="surrogateescape") for word in words)]
+message = b"\\0".join(parts + [b"=".join(pair) for pair in posix.environ.items()])
+streams = array.array("i", [0, 1, 2])
+server.sendmsg([len(message).to_bytes(4, "big")], [(SOL_SOCKET, SCM_RIGHTS, streams)])
+server.sendall(message)
+status = server.recv(1)
 sys.exit(status[0] if status else 137)
 """
 
@@ -41,6 +42,8 @@ class Gcloud:
     """A folder for PATH in which there is a `gcloud`."""
 
     folder: Path
+    # Every argument that it was ever called with, one a line.
+    arguments: Path
 
     def environ(self, home: Path) -> dict[str, str]:
         """What a program needs to find it, and to have a configuration of its own."""
@@ -68,7 +71,7 @@ def gcloud(root: Path, folder: Path) -> Iterator[Gcloud]:
     """Have it ready inside the block; `folder` is for its socket and its command."""
     address = str(folder / "socket")
     process = subprocess.Popen(
-        [_python(root), "-S", str(SERVER), str(root), address],
+        [_python(root), "-S", str(SERVER), str(root), address, str(folder / "arguments")],
         env={"PATH": os.environ["PATH"], "HOME": str(folder), "CLOUDSDK_CONFIG": str(folder)},
         cwd=REPOSITORY,
         stdin=subprocess.DEVNULL,
@@ -83,7 +86,7 @@ def gcloud(root: Path, folder: Path) -> Iterator[Gcloud]:
         shim = commands / "gcloud"
         shim.write_text(_SHIM.format(python=sys.executable, address=address))
         shim.chmod(0o755)
-        yield Gcloud(commands)
+        yield Gcloud(commands, folder / "arguments")
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(START_SECONDS)

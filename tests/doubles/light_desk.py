@@ -39,7 +39,8 @@ class LightAdmission:
 class LightGitHub:
     """Desk, publisher, tokens and pull requests in one. `writing` is told before each line.
 
-    `admission` is what is answered to what is asked; `failing` is raised by what it names.
+    `admission` is what is answered to what is asked; `failing` is raised by what it names;
+    `hears` is what a repository's own triggers are.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class LightGitHub:
     admission: LightAdmission = field(default_factory=LightAdmission)
     writers: frozenset[str] = frozenset({"ann"})
     failing: Mapping[str, ClaudeRunError] = field(default_factory=dict)
+    hears: Callable[[Asked], bool] = lambda _asked: True
     foreign: str | None = None
     is_pull_open: bool = True
     held_back: tuple[HeldBack, ...] = ()
@@ -56,7 +58,7 @@ class LightGitHub:
         """All that was done."""
         return self.path.read_text().splitlines() if self.path.exists() else []
 
-    def may_write(self, asked: Asked) -> bool:
+    def may_stop(self, asked: Asked) -> bool:
         """Whether it is one of the writers."""
         return asked.author in self.writers
 
@@ -65,7 +67,8 @@ class LightGitHub:
         self._once(f"comment {item.key}")
         given = self.admission
         return LightAdmission(
-            allowed=given.allowed and any(one.author in self.writers for one in asked),
+            allowed=given.allowed
+            and any(one.author in self.writers and self.hears(one) for one in asked),
             prompt="\n".join(one.text for one in asked),
             options=given.options,
             comment_only=given.comment_only,

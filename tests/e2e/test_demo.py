@@ -12,6 +12,7 @@ import pytest
 
 import servers
 from claude_run import Client
+from claude_run.events import MessageEvent
 from claude_run.local import stack as stack_module
 from claude_run.local.services import Service
 from claude_run.local.stack import Stack, StackError
@@ -178,7 +179,8 @@ def test_a_key_reaches_the_runner_and_nothing_else(model: servers.Server, tmp_pa
         url = address(program)
         assert "The real model answers, with the key in ANTHROPIC_API_KEY." in program.text
         with Client(url) as client, client.run(SLOW) as events:
-            next(events)
+            # By then the model was asked, and answers.
+            next(one for one in events if isinstance(one, MessageEvent) and "event" in one.data)
             started = program.children()
         assert [command for command in started.values() if "claude" in command]
         assert not [command for command in started.values() if "runner.scripted" in command]

@@ -26,7 +26,7 @@ from deployment import GRANTS, SERVICES, account, env_of, grants, require_sdk, r
 from doubles.cloud import OPERATOR, REGION, Cloud, cloud
 from doubles.control_plane import ControlPlane
 from doubles.control_plane.plane import TOKEN
-from doubles.control_plane.routes import Call
+from doubles.control_plane.routes import Call, Refusal
 from gateway.http import routes
 from gateway.http.targets import Target, read_settings
 from gateway.settings import RunSettings
@@ -77,11 +77,24 @@ def first(project: Cloud, unreachable: "subprocess.Popen[str]") -> Deployed:
     plane = project.plane
     calls: list[str] = []
     plane.after = lambda _number, call: calls.append(kind_of(call))
-    # What was turned on or made a moment ago is not known everywhere at once.
+    # What was turned on or made a moment ago is not known everywhere at once, and Firestore makes
+    # few indexes at once.
     plane.reluctant = {"secretmanager": 2, "firestore": 1}
+    runner = account(plane, "runner")
+    acting = f"Permission 'iam.serviceaccounts.actAs' denied on service account {runner}"
+    plane.hiccups = {
+        "run.services.create": [
+            Refusal(403, "PERMISSION_DENIED", f"{acting} (or it may not exist).")
+        ],
+        "datastore.indexes.create": [
+            Refusal(409, "ABORTED", "Aborted due to cross-transaction contention.")
+        ],
+        "datastore.fields": [Refusal(409, "ABORTED", "Please retry, underlying data changed.")],
+    }
     done = project.deploy()
     plane.after = lambda _number, _call: None
     assert done.returncode == 0, done.stderr
+    assert not any(plane.hiccups.values())
     return Deployed(done.stdout, done.stderr, plane.snapshot(), plane.essence(), calls)
 
 
@@ -111,9 +124,9 @@ def _settings_of_the_plane(project: Cloud) -> Iterator[None]:
     plane = project.plane
     yield
     plane.before = plane.after = lambda _number, _call: None
-    plane.health.clear()
-    plane.broken_images.clear()
-    plane.token, plane.billing, plane.denied = TOKEN, True, frozenset()
+    for said in (plane.health, plane.broken_images, plane.broken_builds, plane.unlisted):
+        said.clear()
+    plane.token, plane.billing, plane.denied, plane.signed = TOKEN, True, frozenset(), True
 
 
 # --- the first deployment ----------------------------------------------------------------------
@@ -172,7 +185,7 @@ def test_the_worker_is_the_job(deployed: Cloud) -> None:
     task = job["spec"]["template"]["spec"]["template"]["spec"]
     [container] = task["containers"]
     assert container["command"] + container["args"] == [
-        *("/cnb/lifecycle/launcher", "python", "-m", "gateway.worker"),
+        *("/cnb/lifecycle/launcher", "--", "python", "-m", "gateway.worker"),
     ]
     api = service(plane, "api")["spec"]["template"]["spec"]["containers"][0]["image"]
     assert container["image"] == api
@@ -243,6 +256,33 @@ def test_everything_starts_with_what_it_is_told(deployed: Cloud) -> None:
     RunnerSettings.from_environ(env_of(service(plane, "runner")) | {"K_SERVICE": "runner"})
 
 
+def test_what_infra_says_as_data_is_so(deployed: Cloud) -> None:
+    """APIs, indexes, fields without one, TTL policies, and how long builds' things are kept."""
+    plane = deployed.plane
+    assert plane.enabled == {api for api, _ in rows("apis.txt", 2)}
+    told = {" ".join(row) for row in rows("firestore.txt", 4)}
+    groups = plane.named("database") + "/collectionGroups/"
+    found = set()
+    for name, thing in plane.things.items():
+        group, _, rest = name.removeprefix(groups).partition("/")
+        if not name.startswith(groups):
+            continue
+        if rest.startswith("indexes/"):
+            fields = [f"{one['fieldPath']}:{one['order'].lower()}" for one in thing["fields"][:-1]]
+            found.add(f"index {group} {' '.join(fields)}")
+        elif thing.get("indexConfig") == {"indexes": []}:
+            found.add(f"unindexed {group} {rest.removeprefix('fields/')}")
+        if "ttlConfig" in thing:
+            found.add(f"ttl {group} {rest.removeprefix('fields/')}")
+    assert found == told
+    policies = plane.things[plane.named("repository")]["cleanupPolicies"]
+    cleanup = json.loads((REPOSITORY / "infra/cleanup.json").read_text())
+    assert set(policies) == {one["name"] for one in cleanup}
+    bucket = plane.things[plane.named("bucket")]
+    assert bucket["lifecycle"] == json.loads((REPOSITORY / "infra/sources.json").read_text())
+    assert bucket["iamConfiguration"]["publicAccessPrevention"] == "enforced"
+
+
 def test_secrets(deployed: Cloud, first: Deployed) -> None:
     """The set-up code alone has a value: 128 bits, in the vault and nowhere else."""
     plane = deployed.plane
@@ -253,7 +293,8 @@ def test_secrets(deployed: Cloud, first: Deployed) -> None:
     assert {name for name in SECRETS if values[name]} == {"setup-code"}
     [code] = [bytes.fromhex(value).decode() for value in values["setup-code"]]
     assert re.fullmatch("[0-9a-f]{32}", code)
-    assert code not in first.plan + first.said
+    assert code not in first.plan + first.said + deployed.arguments.read_text()
+    assert "--data-file=-\n" in deployed.arguments.read_text()
     assert "--data-file=-" in first.plan
     assert "gcloud secrets versions access latest --secret=setup-code" in first.plan
 
@@ -325,11 +366,22 @@ def test_an_upgrade_that_is_not_well_first(deployed: Cloud, newer: Path) -> None
     """Nothing is switched; when all is well the same command goes on, and no delivery is lost."""
     plane = deployed.plane
     before = {name: revision_served(plane, name) for name in SERVICES}
+    # A tag of somebody else's, at which the old revision answers.
+    theirs = {"revisionName": before["webhook"], "tag": "theirs"}
+    for part in ("spec", "status"):
+        service(plane, "webhook")[part]["traffic"].append({**theirs, "url": "http://theirs.test"})
+    del service(plane, "webhook")["spec"]["traffic"][-1]["url"]
+    # Somebody has opened it meanwhile.
+    everybody = {"role": "roles/run.invoker", "members": ["allUsers"]}
+    plane.policies[plane.named("service/claude-run-api")].append(everybody)
+    worker = plane.at("jobs/claude-run-worker")
+    job = json.dumps(plane.things[worker]["spec"])
     plane.health["claude-run-webhook:next"] = 503
     done = deployed.deploy(source=newer)
     assert done.returncode == 1
     assert "claude-run-webhook answers 503 on /health, so nothing was switched" in done.stderr
     assert {name: revision_served(plane, name) for name in SERVICES} == before
+    assert json.dumps(plane.things[worker]["spec"]) == job
     # What is tried is the revision at its own address, before anybody else is sent to it.
     plane.health = {"claude-run-webhook": 503}
     served: list[dict[str, str]] = []
@@ -345,8 +397,10 @@ def test_an_upgrade_that_is_not_well_first(deployed: Cloud, newer: Path) -> None
         name: service(plane, name)["spec"]["template"]["spec"]["containers"][0]["image"]
         for name in SERVICES
     }
-    assert images["api"] in json.dumps(plane.things[plane.at("jobs/claude-run-worker")])
+    assert images["api"] in json.dumps(plane.things[worker])
     assert "next" not in json.dumps([service(plane, name)["spec"]["traffic"] for name in SERVICES])
+    assert theirs in service(plane, "webhook")["spec"]["traffic"]
+    assert "allUsers" not in json.dumps(plane.policies[plane.named("service/claude-run-api")])
 
 
 def test_a_new_revision_that_does_not_start(deployed: Cloud, newer: Path) -> None:
@@ -373,6 +427,21 @@ def test_a_first_revision_that_does_not_start(deployed: Cloud, first: Deployed) 
     assert done.returncode == 0, done.stderr
     assert revision_served(plane, "webhook")
     assert plane.essence()["policies"] == first.essence["policies"]
+
+
+def test_what_was_made_a_moment_ago(deployed: Cloud, first: Deployed) -> None:
+    """By a run that was interrupted: lists do not show it yet, and making it is refused."""
+    plane = deployed.plane
+    address = account(plane, "api")
+    plane.unlisted |= {
+        f"projects/{plane.project}/serviceAccounts/{address}",
+        *(plane.named(place) for place in ("secret/state-key", "repository", "bucket")),
+        plane.at("jobs/claude-run-sweep"),
+    }
+    done = deployed.deploy()
+    assert done.returncode == 0, done.stderr
+    assert "- the account of api\n" in done.stderr
+    assert plane.essence() == first.essence
 
 
 # --- interrupted -------------------------------------------------------------------------------
@@ -442,6 +511,10 @@ def test_the_doctor_finds_what_is_wrong(deployed: Cloud) -> None:
     policies[plane.named("project")].append(editor)
     policies[plane.named("job/claude-run-worker")] = []
     plane.remove(plane.named("secret/setup-code") + "/versions/1")
+    plane.things[plane.at("jobs/claude-run-sweep")]["state"] = "PAUSED"
+    # Open without anybody's being in a policy.
+    annotations = service(plane, "runner")["metadata"]["annotations"]
+    annotations["run.googleapis.com/invoker-iam-disabled"] = "True"
     plane.health["claude-run-setup"] = 503
     done = deployed.script("doctor")
     assert done.returncode == 1
@@ -450,7 +523,12 @@ def test_the_doctor_finds_what_is_wrong(deployed: Cloud) -> None:
     again = f"claude-run deploy --project {plane.project} --region {REGION}"
     logs = f"gcloud run services logs read claude-run-setup --project={plane.project}"
     removal = "remove-iam-policy-binding"
+    place = f"--project={plane.project} --region={REGION}"
     assert [(what, advice.partition(" --member")[0]) for what, advice in found] == [
+        (
+            "claude-run-sweep is paused: lost work is not found",
+            f"gcloud scheduler jobs resume claude-run-sweep {place.replace('region', 'location')}",
+        ),
         (
             f"{runner} has roles/editor on project, and needs it not",
             f"gcloud projects {removal} {plane.project}",
@@ -462,14 +540,50 @@ def test_the_doctor_finds_what_is_wrong(deployed: Cloud) -> None:
             f"gcloud run services {removal} claude-run-api --region={REGION}",
         ),
         ("the secret setup-code has no value", again),
-        ("claude-run-api answers 200 to somebody without a token", again),
+        (
+            "IAM does not stand in front of claude-run-api: a forged token opens it",
+            f"gcloud run services update claude-run-api --invoker-iam-check {place}",
+        ),
+        (
+            "IAM does not stand in front of claude-run-runner: a forged token opens it",
+            f"gcloud run services update claude-run-runner --invoker-iam-check {place}",
+        ),
         ("claude-run-setup answers 503 on /health", f"{logs} --region={REGION}"),
     ]
+
+
+def test_the_doctor_finds_what_is_missing(deployed: Cloud) -> None:
+    """What is not there, does not run, or lets nobody in."""
+    plane = deployed.plane
+    for missing in ("secret/state-key", "database", "job/claude-run-worker"):
+        plane.remove(plane.named(missing))
+    plane.remove(plane.at("jobs/claude-run-sweep"))
+    service(plane, "webhook")["status"]["latestCreatedRevisionName"] = "newer"
+    service(plane, "setup")["spec"]["traffic"] = [{"revisionName": "older", "percent": 100}]
+    plane.policies[plane.named("service/claude-run-setup")] = []
+    plane.policies[plane.named("service/claude-run-runner")][0]["members"] += [
+        "allAuthenticatedUsers"
+    ]
+    plane.signed = False
+    done = deployed.script("doctor")
+    assert done.returncode == 1
+    assert set(re.findall(r"  WRONG  (.*)", done.stdout)) >= {
+        "there is no secret state-key",
+        "there is no database",
+        "there is no job claude-run-worker",
+        "there is no schedule claude-run-sweep: lost work is not found",
+        "the newest revision of claude-run-webhook is not ready; the last good one serves",
+        "the newest revision of claude-run-setup has no traffic yet",
+        "nobody reaches claude-run-setup: IAM refuses everybody",
+        "everybody may call claude-run-runner",
+        "a delivery that nobody has signed is answered 200",
+    }
 
 
 # --- taken away --------------------------------------------------------------------------------
 
 
+PLACE = f"--project my-project --region {REGION}"
 DOCUMENT = (REPOSITORY / "docs/deploy.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
 
@@ -496,7 +610,10 @@ def test_the_page_of_the_deployment_and_what_it_leaves(
         [deploy, code, doctor, call, destroy] = BLOCKS
         # It is there already: a second deployment changes nothing, not even to the same values.
         before = plane.changes, plane.essence()
-        assert "nothing to change" in typed(deployed, deploy.removeprefix("make install\n"))
+        told = typed(deployed, deploy.removeprefix("make install\n"))
+        assert "nothing to change" in told
+        # Whoever sits at a terminal is shown it.
+        assert re.search("^The set-up code: [0-9a-f]{32}$", told, re.MULTILINE)
         assert (plane.changes, plane.essence()) == before
         assert re.search("^[0-9a-f]{32}", typed(deployed, code))
         api = ".venv/bin/claude-run doctor"
@@ -555,12 +672,32 @@ def standing(plane: ControlPlane) -> set[str]:
     return {name for name in plane.things if not name.startswith("builds/")}
 
 
+def test_what_only_has_our_name_stays(deployed: Cloud) -> None:
+    """It may be in use by others."""
+    plane = deployed.plane
+    for name in SERVICES:
+        service(plane, name)["metadata"]["labels"] = {}
+    for made_theirs in (another_job, another_repository, another_schedule):
+        made_theirs(plane)
+    for name in SECRETS:
+        plane.things[plane.named(f"secret/{name}")]["labels"] = {}
+    for thing in plane.below(f"projects/{plane.project}/serviceAccounts"):
+        thing["description"] = "Ours."
+    del plane.things[plane.named("bucket")]["lifecycle"]
+    before = standing(plane)
+    done = deployed.script("destroy", "--yes", "--delete-data")
+    assert done.returncode == 0, done.stderr
+    assert standing(plane) == before
+
+
 def test_nobody_is_asked_where_nobody_is(deployed: Cloud) -> None:
     """Without a terminal and without --yes nothing is changed, and that is said."""
     before = deployed.plane.changes
-    done = deployed.script("destroy")
-    assert done.returncode == 1
-    assert "Say --yes" in done.stderr
+    for name, options in (("destroy", ()), ("deploy", ("--min-instances", "1"))):
+        done = deployed.script(name, "--operators", OPERATOR, *options)
+        assert done.returncode == 1
+        assert "Say --yes" in done.stderr
+    assert "Nothing was changed" in typed(deployed, f"infra/destroy.sh {PLACE} || true")
     assert deployed.plane.changes == before
 
 
@@ -587,6 +724,27 @@ def another_secret(plane: ControlPlane) -> None:
     plane.things[plane.named("secret/anthropic-api-key")]["labels"] = {"team": "b"}
 
 
+def another_job(plane: ControlPlane) -> None:
+    plane.things[plane.at("jobs/claude-run-worker")]["metadata"]["labels"] = {}
+
+
+def another_repository(plane: ControlPlane) -> None:
+    plane.things[plane.named("repository")]["labels"] = {}
+
+
+def another_account(plane: ControlPlane) -> None:
+    name = f"projects/{plane.project}/serviceAccounts/{account(plane, 'api')}"
+    plane.things[name]["description"] = "Ours."
+
+
+def another_schedule(plane: ControlPlane) -> None:
+    plane.things[plane.at("jobs/claude-run-sweep")]["description"] = "Ours."
+
+
+def another_database(plane: ControlPlane) -> None:
+    plane.remove(plane.named("secret/setup-code"))
+
+
 def a_datastore(plane: ControlPlane) -> None:
     plane.things[plane.named("database")]["type"] = "DATASTORE_MODE"
 
@@ -604,6 +762,11 @@ def maven(plane: ControlPlane) -> None:
         (None, ("--region", "mars-north1"), "There is no region mars-north1"),
         (another_service, (), "There is a Cloud Run service claude-run-api already"),
         (another_secret, (), "There is a secret anthropic-api-key already"),
+        (another_job, (), "There is a Cloud Run job claude-run-worker already"),
+        (another_repository, (), "There is a repository claude-run already"),
+        (another_account, (), "There is a service account claude-run-api already"),
+        (another_schedule, (), "There is a schedule claude-run-sweep already"),
+        (another_database, (), "There is a database claude-run already"),
         (a_datastore, (), "The database claude-run is not in Firestore's native mode"),
         (maven, (), "The repository claude-run does not keep Docker images"),
     ],
@@ -650,6 +813,9 @@ def test_without_a_network(unreachable: "subprocess.Popen[str]") -> None:
         (("--cpu",), "--cpu needs a value"),
         (("--memory", "much"), "--memory must be one such as 4Gi"),
         (("--region", "Europe"), "--region must be one such as europe-west1"),
+        (("--min-instances", ""), "--min-instances must be a number"),
+        (("--min-instances", "11"), "--min-instances must not be more than --max-instances"),
+        (("--max-instances", "0"), "--max-instances must be a number, and not 0"),
         (("--settings", "/nowhere"), "the file /nowhere cannot be read"),
     ],
 )
@@ -671,11 +837,44 @@ def test_settings(tmp_path: Path) -> None:
         done.stdout.count('|MAX_DAILY_COST_USD=9|CALLER_REPOSITORIES={"a@b.c": ["o/n", "o/m"]}')
         == 4
     )
-    file.write_text("ANTHROPIC_API_KEY=sk-planted\n")
-    done = dry_run("--settings", str(file))
-    assert done.returncode == 2
-    assert "has a secret in it" in done.stderr
-    assert "sk-planted" not in done.stderr
+    for name in (
+        *("ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN", "GITHUB_PRIVATE_KEY"),
+        *("GITHUB_WEBHOOK_SECRET", "OTEL_EXPORTER_OTLP_HEADERS"),
+    ):
+        file.write_text(f"MAX_DAILY_COST_USD=9\n{name}=sk-planted\n")
+        done = dry_run("--settings", str(file))
+        assert done.returncode == 2
+        assert "has a secret in it" in done.stderr
+        assert "sk-planted" not in done.stderr
+
+
+def test_choices() -> None:
+    """They are in the commands; the regions have one digit or two."""
+    shown = dry_run(
+        *("--region", "europe-west12", "--operators", "ann@example.com"),
+        *("--callers", "bob@example.com,robot@p.iam.gserviceaccount.com"),
+        *("--min-instances", "3", "--max-instances", "4", "--cpu", "4", "--memory", "8Gi"),
+        *("--sweep", "0 5 * * *", "--database-location", "eur3", "--image", "ours:1"),
+    ).stdout
+    runner = "--image=ours:1 .* --cpu=4 --memory=8Gi --min-instances=3 --max-instances=4 "
+    invoker = "gcloud run services add-iam-policy-binding claude-run-api --region=europe-west12"
+    for command in (
+        f"gcloud run deploy claude-run-runner {runner}",
+        "gcloud firestore databases create .*--location=eur3 ",
+        r"gcloud scheduler jobs create .*'--schedule=0 5 \* \* \*'",
+        f"{invoker} --member=user:ann@example.com ",
+        f"{invoker} --member=user:bob@example.com ",
+        f"{invoker} --member=serviceAccount:robot@p.iam.gserviceaccount.com ",
+    ):
+        assert re.search(command, shown), command
+    assert "gcloud builds submit" not in shown
+    assert "'--set-env-vars=^|^AUTH=iam|" in shown
+
+
+def test_a_project_of_a_domain() -> None:
+    """Its accounts are named the other way round."""
+    shown = dry_run("--project", "example.com:p").stdout
+    assert "--service-account=claude-run-api@p.example.com.iam.gserviceaccount.com" in shown
 
 
 def dry_run(*options: str) -> "subprocess.CompletedProcess[str]":

@@ -1,8 +1,6 @@
 """`make dev-github`: what it prints works."""
 
-import json
 import os
-import shlex
 import socket
 import subprocess
 import sys
@@ -16,10 +14,10 @@ from issue_service import until
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("issues")]
 
 
-def asked(command: str) -> object:
-    """What a printed command prints, as JSON."""
-    done = subprocess.run(shlex.split(command), capture_output=True, timeout=60, check=True)
-    return json.loads(done.stdout)
+def asked(command: str) -> str:
+    """What a printed command prints."""
+    shell = ["bash", "-euo", "pipefail", "-c", command]
+    return subprocess.run(shell, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
 def test_an_issue_opened_by_the_printed_command_becomes_a_pull_request() -> None:
@@ -32,9 +30,10 @@ def test_an_issue_opened_by_the_printed_command_becomes_a_pull_request() -> None
     environ = {"PORT": str(port), "PYTHONPATH": str(servers.REPOSITORY / "tests"), "HOME": "/tmp"}
     kept = {name: os.environ[name] for name in ("SSL_CERT_FILE",) if name in os.environ}
     with servers.started(command, environ=environ | kept, ready="  gateway http://") as server:
+        until(lambda: "Ctrl-C ends everything" in server.log(), server.log)
         lines = server.log().splitlines()
         opening, comments, pulls = (line for line in lines if line.startswith("  curl -s "))
         asked(opening)
-        until(lambda: bool(asked(pulls)), server.log)
-        until(lambda: "Claude opened a pull request" in str(asked(comments)), server.log)
+        until(lambda: "Claude opened a pull request" in asked(comments), server.log)
+        assert asked(pulls).startswith("Fixes #1\n\n")
         assert server.stop() == 0

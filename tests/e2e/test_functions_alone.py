@@ -39,9 +39,12 @@ def test_it_serves_a_session(runner: servers.Server, tmp_path: Path) -> None:
     command = [str(python), "-m", "functions_framework", "--source", str(source / "main.py"),
                "--target", "api", "--host", "127.0.0.1", "--port", "0"]  # fmt: skip
     with servers.started(command, environ=deployed) as api:
-        assert (
-            httpx2.post(f"{api.url}/interactive/start", json={}, trust_env=False).status_code == 401
-        )
+        refused = httpx2.post(f"{api.url}/interactive/start", json={}, trust_env=False)
+        well = httpx2.get(f"{api.url}/health", trust_env=False)
+        assert (refused.status_code, well.status_code) == (401, 200)
+        # By this the doctor tells our answers from IAM's.
+        assert "X-Request-Id" in refused.headers
+        assert "X-Request-Id" in well.headers
         with httpx2.stream(
             "POST",
             f"{api.url}/interactive/start",

@@ -186,8 +186,19 @@ def test_who_may_not_write_gets_no_answer(github: GitHub, desk: Desk, by: str) -
 def test_a_login_that_is_anothers_now_is_not_believed(github: GitHub, desk: Desk) -> None:
     """The signed account is asked for."""
     repository = github.create()
-    assert not desk.may_write(ask(repository, author_id=999_999))
-    assert desk.may_write(ask(repository))
+    assert not desk.may_stop(ask(repository, author_id=999_999))
+    assert desk.may_stop(ask(repository))
+
+
+def test_a_stop_is_heard_where_it_is_said_to_us(github: GitHub, desk: Desk) -> None:
+    """A deployment that lets repositories choose their word gets what is said to others, too."""
+    repository = github.create({".github/claude-run.yml": 'triggers: {phrases: ["@robot"]}\n'})
+
+    def heard(word: str) -> bool:
+        return desk.may_stop(ask(repository, signs=(Sign(Sort.PHRASE, word),)))
+
+    words = ("@robot", f"@{BOT.removesuffix('[bot]')}", "@bob", "@claude")
+    assert [heard(word) for word in words] == [True, True, False, False]
 
 
 def test_a_login_is_one_part_of_a_path(github: GitHub, desk: Desk) -> None:
@@ -195,7 +206,7 @@ def test_a_login_is_one_part_of_a_path(github: GitHub, desk: Desk) -> None:
     repository = github.create()
     asked = ask(repository)
     strange = replace(asked, author=f"../collaborators/{asked.author}/permission?x=\r\n")
-    assert not desk.may_write(strange)
+    assert not desk.admit(item_of(asked), [strange]).allowed
     [one] = [one for one in github.requests(repository) if "permission" in one.line]
     assert one.path.count("/") == f"/repos/{repository.name}/collaborators/x/permission".count("/")
 

@@ -87,7 +87,10 @@ def test_a_comment_goes_on_where_the_issue_ended(service: Service, github: GitHu
     repository.comment(pull["number"], second)
     items = service.until_over(repository, 2)
     assert [item.state for item in items] == [State.DONE, State.DONE]
-    assert len(repository.pulls()) == 1
+    (again,) = repository.pulls()
+    assert again["body"].startswith(f"Fixes #{issue}\n")
+    (told,) = ours(repository, pull["number"])
+    assert "### Claude updated the pull request: " in told
     files = repository.files(pull["head"]["ref"])
     assert (files["one.txt"][1], files["two.txt"][1]) == (b"1\n", b"2\n")
     assert service.session(repository, issue).turn == 2

@@ -130,7 +130,7 @@ def test_status_is_of_a_gateway_and_of_a_runner(
     """All that it says, or that it is there."""
     said = claude_run("status", CLAUDE_RUN_URL=gateway.url)
     assert said.returncode == 0
-    assert "durableObjects  operational" in said.stdout
+    assert "store       operational" in said.stdout
     assert claude_run("status", CLAUDE_RUN_URL=runner.url).stdout == "ok\n"
     wrong = claude_run("sessions", CLAUDE_RUN_URL=runner.url)
     assert wrong.returncode == 1

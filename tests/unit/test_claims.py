@@ -323,6 +323,41 @@ def test_a_stop_ends_what_waits_and_what_was_not_begun(
     assert claimed(claims).key == LATER.key
 
 
+@pytest.mark.parametrize("state", [State.ACCEPTED, State.CLAIMED, State.RUNNING])
+def test_a_stop_that_is_heard_late_leaves_what_was_asked_after_it(
+    queue: Queue, claims: Claims, store: Store, clock: Clock, state: State
+) -> None:
+    """However far that is by then: GitHub may not have said for hours who may stop."""
+    accept(queue, STOP)
+    stop = claims.next_stop()
+    assert stop is not None
+    clock.pass_by(timedelta(seconds=1))
+    accept(queue, LATER)
+    if state is not State.ACCEPTED:
+        item = claimed(claims)
+        if state is State.RUNNING:
+            began(claims, item)
+    assert claims.stop(stop) is None
+    left = items(store)["comment:2"]
+    assert (left.state, left.stop_requested) == (state, False)
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_a_stop_of_what_was_put_off_is_told_by_whoever_has_it_next(
+    queue: Queue, claims: Claims, clock: Clock, failed: bool
+) -> None:
+    """At once: on the issue stands that it works, or that it will."""
+    accept(queue, ASKED)
+    hour = clock.now + timedelta(hours=1)
+    claims.set_aside(claimed(claims), until=hour, counts=failed, told_waiting=not failed)
+    accept(queue, STOP)
+    stop = claims.next_stop()
+    assert stop is not None
+    assert claims.stop(stop) is None
+    item = claimed(claims)
+    assert (item.key, item.stop_requested) == (ASKED.key, True)
+
+
 def test_a_stop_reaches_what_was_claimed_before_it_begins(queue: Queue, claims: Claims) -> None:
     """It never waits for the holder, and the holder cannot begin after it."""
     accept(queue, ASKED)

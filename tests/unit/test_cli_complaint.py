@@ -2,8 +2,8 @@
 
 import pytest
 
-from claude_run.cli.complaint import complaint, usage_complaint
-from claude_run.errors import CallerError, Code, ConfigurationError, error_for
+from claude_run.cli.complaint import OF_DELIVERIES, OF_START, complaint, usage_complaint
+from claude_run.errors import CallerError, Code, ConfigurationError, UpstreamError, error_for
 from claude_run.wire import build_run_request
 
 
@@ -24,6 +24,27 @@ def test_every_code_can_be_told(code: Code) -> None:
     assert lines[0] == f"claude-run: Something happened. ({code})"
 
 
+def test_a_server_that_does_not_answer_is_named() -> None:
+    """With what starts one, where it would be here; a server that is busy is another thing."""
+    nobody = UpstreamError("Connection refused", code=Code.UNAVAILABLE)
+    said = complaint(nobody, server="http://127.0.0.1:8080").splitlines()[1]
+    assert said == (
+        "  That was http://127.0.0.1:8080: `make dev` starts a server here. "
+        "--base-url or CLAUDE_RUN_URL names another."
+    )
+    assert "make dev" not in complaint(nobody, server="https://api.example")
+    busy = UpstreamError("Too many runs", code=Code.UNAVAILABLE, status=503)
+    assert "try again" in complaint(busy, server="http://127.0.0.1:8080")
+
+
+def test_advice_is_of_what_was_asked() -> None:
+    """An id that is taken, and a delivery that is not there, are no runs."""
+    taken = complaint(error_for("CONFLICT", "A session with this id exists."), advice=OF_START)
+    assert "another --session-id" in taken
+    nothing = complaint(error_for("NOT_FOUND", "There is none."), advice=OF_DELIVERIES)
+    assert "`claude-run deliveries` lists them" in nothing
+
+
 def test_a_code_of_a_newer_server_is_told_as_it_is() -> None:
     """And its text cannot control the terminal either."""
     assert complaint(error_for("NEW\x1b", "a\nb\x1b[2J")).splitlines() == [
@@ -34,8 +55,8 @@ def test_a_code_of_a_newer_server_is_told_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"max_turns": 0}, "--max-turns: Input should be greater than or equal to 1"),
-        ({"repository": {"name": "x"}}, "--repo: String should match pattern"),
+        ({"max_turns": 0}, "--max-turns: must be at least 1"),
+        ({"repository": {"name": "x"}}, "--repo: must be OWNER/NAME, or a URL"),
         ({"repository": {"name": "a/b", "branch": ".x"}}, "--branch: String should match"),
         ({"allowed_tools": ["Read", "a b"]}, "--allowed-tools (1): String should match"),
         ({"mcp_config_json": {"mcpServers": {"a": 1}}}, "--mcp-config (mcpServers.a"),

@@ -38,9 +38,9 @@ def test_health() -> None:
         },
     }
     assert told(health(said, version="0.2.0")) == [
-        ("durableObjects: operational", "ok"),
-        ("containers: unavailable. It does not answer in time.", "wrong"),
-        ("githubApp: not configured", "to do"),
+        ("store: operational", "ok"),
+        ("runner: unavailable. It does not answer in time.", "wrong"),
+        ("GitHub App: not configured", "to do"),
         ("version 0.1.0 is deployed, this command is 0.2.0", "to do"),
         ("950,000 of 1,000,000 tokens are used", "to do"),
         ("0.5 of 50 USD are used", "ok"),

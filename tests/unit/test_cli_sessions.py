@@ -9,7 +9,7 @@ import pytest
 
 from claude_run import cli
 from claude_run.cli import arguments, session_text
-from claude_run.cli.complaint import complaint
+from claude_run.cli.complaint import OF_SESSION, complaint
 from claude_run.cli.lines import session_line
 from claude_run.cli.run import Order
 from claude_run.cli.session_show import SessionShow
@@ -61,11 +61,11 @@ def test_a_turn_is_words_then_tools_then_a_receipt() -> None:
         ),
         event("file_change", message="m", files=[{"path": "c.txt", "status": "added"}]),
         event("claude_end", turn=1),
-        event("complete", sessionId="s", turns=1, result="Done.", usage={}),
+        event("complete", sessionId="s", turns=1, agentTurns=3, result="Done.", usage={}),
     ]
     assert "".join(map(show.feed, events)) == ("Hello\n  ▸ Write a.txt\n    ✗ no space\nDone.\n")
     assert show.receipt(1.0) == (
-        "\n30 tokens in, 40 out · $0.2500 · 1.0 s\n"
+        "\n3 turns · 30 tokens in, 40 out · $0.2500 · 1.0 s\n"
         "3 files changed:\n  + a.txt\n  ~ b.txt\n  + c.txt\n"
     )
     assert show.error is None
@@ -220,8 +220,8 @@ def test_health_is_a_few_lines() -> None:
     }  # fmt: skip
     assert session_text.health(said, style=PLAIN) == (
         "degraded · version 0.1.0\n"
-        "  durableObjects  operational\n"
-        "  containers      down            no␛answer\n"
+        "  store       operational\n"
+        "  runner      down            no␛answer\n"
         "today: 50,000 of 1,000,000 tokens · $2.50 of $50.00 · 1 of 5 sessions running\n"
     )
     assert session_text.health({"status": "ok"}, style=PLAIN) == "ok\n"
@@ -304,6 +304,7 @@ def test_wrong_usage_is_status_2(argv: list[str], capsys: pytest.CaptureFixture[
         (["start", "x", "--session-id", "status"], "--session-id: "),
         (["start", "x", "--max-turns", "0"], "--max-turns: "),
         (["start", "x", "--repo", "no repo"], "--repo: "),
+        (["start", "x", "--create-pr"], "--create-pr needs --repo"),
         (["start", "  "], "PROMPT: must not be blank"),
         (["show", "a/b"], "ID: "),
         (["status", "--base-url", "http://example.com"], "The base URL must be https"),
@@ -321,4 +322,4 @@ def test_advice_is_a_sessions() -> None:
     """What helps with a run does not help with a session."""
     lost = error_for(Code.INTERRUPTED, "Its driver is gone.")
     assert "is lost" in complaint(lost)
-    assert "claude-run send ID" in complaint(lost, of_session=True)
+    assert "claude-run send ID" in complaint(lost, advice=OF_SESSION)

@@ -210,6 +210,26 @@ def test_a_run_that_died_early_has_a_receipt_too() -> None:
     assert Show(style=PLAIN).receipt(0.1) == "\n0.1 s\nthe files that changed are not known\n"
 
 
+def test_a_run_that_never_began_has_none() -> None:
+    """Of a repository that cannot be cloned there is nothing to account for."""
+    show = Show(style=PLAIN)
+    show.feed(parse_event("error", '{"error": "No.", "code": "CLONE_FAILED", "details": {}}'))
+    assert not show.began
+    show.feed(INIT)
+    assert show.began
+
+
+def test_while_a_tool_is_prepared_the_line_is_free_to_say_so() -> None:
+    """A file that is written is a long input, of which nothing is shown."""
+    show = Show(style=PLAIN)
+    show.feed(start())
+    assert show.feed(delta("Writing it.")) == "Writing it."
+    assert show.waiting_for is None
+    block = {"type": "tool_use", "id": "t", "name": "Write", "input": {}}
+    assert show.feed(stream({"type": "content_block_start", "content_block": block})) == "\n"
+    assert show.waiting_for == "preparing Write"
+
+
 def test_colour_is_for_terminals_that_have_it() -> None:
     """NO_COLOR, a dumb terminal and a pipe each mean none."""
     xterm = {"TERM": "xterm"}

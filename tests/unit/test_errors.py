@@ -11,6 +11,7 @@ from claude_run.errors import (
     StoppedError,
     UpstreamError,
     error_for,
+    wrong_method,
 )
 
 
@@ -91,3 +92,16 @@ def test_every_branch_is_caught_by_the_root() -> None:
         assert error.details == details
         assert error.details is not details
         assert error.code is branch.code
+
+
+@pytest.mark.parametrize(
+    ("allow", "said"),
+    [
+        ("OPTIONS, POST", "This path takes POST."),
+        ("HEAD, GET,DELETE", "This path takes DELETE or GET."),
+        (None, "This path takes another method."),
+    ],
+)
+def test_a_wrong_method_is_told_the_right_one(allow: str | None, said: str) -> None:
+    """Those that do something, from the header that the answer carries as well."""
+    assert wrong_method(allow) == said

@@ -21,7 +21,9 @@ from gateway.github.access import FOUND, READ, GitHubAccess
 from gateway.github.asked import RepositoryRef
 from gateway.github.credentials import AppKey
 from gateway.github.failures import translated
+from gateway.github.redeliveries import Redeliveries
 from gateway.github.settings import GitHubSettings
+from gateway.setup.installations import look
 
 REPOSITORY = RepositoryRef(id=1, name="octo/one", installation_id=7, default_branch="main")
 TOKEN = "ghs_planted." + "x-Y_9" * 100
@@ -422,3 +424,57 @@ def test_its_client_logs_no_answers(
     assert access.token(REPOSITORY, READ) == TOKEN
     access.close()
     assert TOKEN not in caplog.text
+
+
+# --- deliveries that did not arrive --------------------------------------------------------------
+
+
+def failed_delivery(number: int) -> dict[str, object]:
+    """As GitHub lists one that found nobody, so many minutes ago."""
+    at = datetime.now(UTC) - timedelta(minutes=number)
+    return {
+        "id": number,
+        "guid": f"g-{number}",
+        "delivered_at": at.isoformat(timespec="seconds"),
+        "status_code": 502,
+    }
+
+
+def redeliveries(world: World) -> Redeliveries:
+    """Of this App."""
+    return Redeliveries(world.access, lambda: datetime.now(UTC))
+
+
+def test_a_delivery_that_github_refuses_keeps_none_back(world: World) -> None:
+    """The oldest is asked for first, each time: those behind it would never come."""
+    listed = [failed_delivery(number) for number in (5, 6, 7)]
+    world.script.answers = [answer(200, listed), answer(404), answer(202, {}), answer(202, {})]
+    assert redeliveries(world).ask() == 2
+    assert [one.line.split()[1] for one in world.server.asked[1:]] == [
+        f"/app/hook/deliveries/{number}/attempts" for number in (7, 6, 5)
+    ]
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [[{"id": 1}], ["x"], {"message": "?"}, [{**failed_delivery(5), "delivered_at": "soon"}]],
+    ids=["too little", "no object", "no list", "no time"],
+)
+def test_a_list_of_deliveries_that_is_none_is_githubs_fault(world: World, listed: object) -> None:
+    """The sweep goes on without it."""
+    world.script.answers = [answer(200, listed)]
+    with pytest.raises(UpstreamError, match="deliveries"):
+        redeliveries(world).due()
+
+
+# --- where the App is installed ------------------------------------------------------------------
+
+
+def test_an_enterprise_is_known_by_its_slug(world: World) -> None:
+    """It has no login; one such must not hide where else the App is."""
+    enterprise = {"id": 3, "account": {"slug": "big", "type": "Enterprise"}}
+    person = {"id": 4, "account": {"login": "ann"}, "suspended_at": "2026-11-01T00:00:00Z"}
+    none = {"total_count": 0, "repositories": []}
+    world.script.answers = [answer(200, [enterprise, person]), answer(200, none)]
+    found = look(world.access.app(), lambda: datetime.now(UTC))
+    assert [(one.account, one.is_suspended) for one in found] == [("big", False), ("ann", True)]

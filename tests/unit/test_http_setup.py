@@ -292,6 +292,24 @@ def test_where_deliveries_go(tmp_path: Path) -> None:
         assert "WEBHOOK_URL" in answer.get_data(as_text=True)
 
 
+def test_a_delivery_that_cannot_come_is_not_waited_for(tmp_path: Path) -> None:
+    """On a laptop the page says what to do; where there is a tunnel, what to wait for."""
+    said = {}
+    for webhook in ("", "https://webhook.example"):
+        environ = {"WEBHOOK_URL": webhook} if webhook else {}
+        with open_app(tmp_path / (webhook and "tunnel"), **environ) as (client, gateway):
+            operator = Operator(client, gateway)
+            operator.enter()
+            gateway.facts.apps.installed(
+                InstallationRef(app_id="9", slug="mine", id=5, account="octo"), {"1": "octo/one"}
+            )
+            said[webhook] = operator.get("/gh-setup").get_data(as_text=True)
+    assert "none will while GitHub cannot reach this machine" in said[""]
+    assert "open one in a repository above" in said["https://webhook.example"]
+    for page in said.values():
+        assert 'href="/gh-setup?look=1#delivery"' in page
+
+
 def created(operator: Operator, github: GitHubApps, query: str = "create=1") -> str:
     """Let GitHub create an App as a page asks. Returns the callback's path."""
     _, asked, manifest = asked_for(operator.get(f"/gh-setup?{query}"))
@@ -360,6 +378,7 @@ def test_a_callback_from_elsewhere_does_nothing(operator: Operator, github: GitH
     ):
         answer = operator.get(f"/gh-setup/callback?code={code}&state={state}")
         assert answer.status_code == status
+        assert '<p class="note bad" role="alert">state' not in answer.get_data(as_text=True)
     assert code in github.codes
     assert operator.get(f"/gh-setup/callback?state={operator.state()}").status_code == 400
     assert operator.get(f"/gh-setup/callback?code=a/b&state={operator.state()}").status_code == 400

@@ -67,6 +67,36 @@ def test_code_is_one_piece(text: str) -> None:
     assert shown.replace("\n", "") == "x  y"
 
 
+@given(_TEXTS)
+@example("```\nx")
+@example("- a\n  ```\n  x")
+@example("> ```\n> x")
+@example("```\\|a|b|\n|-|-|\n")
+@example("1. a\n\n   b\n~~~~ x\n~~~\n")
+def test_what_follows_a_closed_text_is_no_part_of_it(text: str) -> None:
+    """Whatever the text leaves open; where that is not certain there is none."""
+    closed = inert.closed_text(text, 10_000)
+    if closed is None:
+        return
+    reader = MarkdownIt("gfm-like", {"linkify": False, "html": True})
+    tokens = reader.parse(f"{closed}\n\n---\n\n<details>\n\n**After**\n\n</details>")
+    shape = [(token.type, token.level) for token in tokens[-6:]]
+    assert shape == [
+        ("hr", 0),
+        ("html_block", 0),
+        ("paragraph_open", 0),
+        ("inline", 1),
+        ("paragraph_close", 0),
+        ("html_block", 0),
+    ]
+
+
+def test_a_text_that_grows_too_much_is_not_closed() -> None:
+    """What follows it would be cut off."""
+    assert inert.closed_text("<" * 1_000, 1_000) is None
+    assert inert.closed_text("x" * 1_000, 1_000) == "x" * 1_000
+
+
 def test_code_stays_as_it_is() -> None:
     """A decorator in a code block is not taken apart."""
     text = "Like so:\n\n```python\n@cache\ndef f(): ...  # 1\n```\n\nand `@x`"

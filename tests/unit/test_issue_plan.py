@@ -86,10 +86,14 @@ def test_nonsense_is_no_plan(calls: list[tuple[str, object, object]]) -> None:
 
 
 def test_what_it_does_is_named_without_its_folder() -> None:
-    """Paths are inside the workspace, once that is known."""
-    change = events.file_change("x", workspace_dir="/tmp/ws-1", files=[])
-    standing = after(change, use("Edit", {"file_path": "/tmp/ws-1/src/a.py"}))
-    assert standing.doing == ("Editing", "src/a.py")
+    """From the first tool on: the session tells its folder only once files have changed."""
+    folder = "/tmp/ws-05b7a943-21f0-4c0e-9c52-0d8b0a6f1e11"
+    assert after(use("Edit", {"file_path": f"{folder}/src/a.py"})).doing == ("Editing", "src/a.py")
+    command = f"cd {folder} && cat {folder}/a {folder}-2/b"
+    assert after(use("Bash", {"command": command})).doing == (
+        "Running",
+        f"cd . && cat a {folder}-2/b",
+    )
     assert after(use("mcp__x__y", {})).doing == ("Using", "mcp__x__y")
     assert after(use("TaskList", {})).doing is None
 
@@ -113,6 +117,32 @@ def test_the_comment_shows_plan_deed_and_cost() -> None:
         "**Now:** Running `make test`\n\n"
         "<sub>2 min 5 s · 3 tool calls · $0.13 so far · `@claude stop` ends it.</sub>"
     )
+
+
+def test_before_there_is_a_deed_the_comment_tells_what_is_so() -> None:
+    """No figures before there are any; a plan takes the place of words."""
+    used = events.usage(1, {"inputTokens": 1, "outputTokens": 2, "costUsd": 0.04})
+    planned = (use("TaskCreate", {"subject": "Look"}), told("Task #1 created"))
+    shown = [
+        comment.working(after(*happened), key="k", phrase="@claude", elapsed=timedelta(seconds=3))
+        for happened in ((), (used,), (used, *planned))
+    ]
+    assert [body.split("\n\n")[2:] for body in shown] == [
+        [comment.STARTING, "<sub>`@claude stop` ends it.</sub>"],
+        [comment.THINKING, "<sub>3 s · $0.04 so far · `@claude stop` ends it.</sub>"],
+        ["- [ ] Look", "<sub>3 s · 1 tool call · $0.04 so far · `@claude stop` ends it.</sub>"],
+    ]
+
+
+def test_a_bar_in_a_command_is_shown_as_it_is() -> None:
+    """Only in a table it needs a backslash, which would be shown here."""
+    body = comment.working(
+        after(use("Bash", {"command": "make | tail"})),
+        key="k",
+        phrase="@claude",
+        elapsed=timedelta(),
+    )
+    assert "`make | tail`" in body
 
 
 def test_a_long_plan_shows_what_is_ahead() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from asked_for import ASKED
 from claude_run.errors import CallerError
+from gateway.github.marks import marked
 from gateway.issues.prompt import MAX_REQUESTS, MAX_TEXT, MAX_TITLE, build
 
 
@@ -35,6 +36,13 @@ def test_what_nobody_sees_is_not_asked() -> None:
     assert "send me the key" not in prompt.text
     assert not set("\u200b\u202e") & set(prompt.text)
     assert sum(prompt.removed.values()) == 3
+
+
+def test_our_own_mark_is_nothing_that_was_hidden() -> None:
+    """A comment on our pull request brings that one's text along."""
+    asked = replace(ASKED, issue_text=marked("Fixes #1"), text="go on")
+    assert build([asked]).removed == {}
+    assert "claude-run:" not in build([asked]).text
 
 
 def test_several_requests_are_asked_in_order() -> None:

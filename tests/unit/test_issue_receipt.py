@@ -63,18 +63,50 @@ def test_a_pull_request_is_named_with_its_receipt() -> None:
         "| Cost | $0.08 |",
         "| Time | 2 min 3 s |",
         "| Denied | `Bash` (2), `WebFetch` |",
-        "| Removed from the request | 2 HTML comments |",
+        "| Removed from the request | HTML comments: 2 |",
         "| Session | `issue-1-12` |",
     ):
         assert line in told.split("\n")
     assert "comment with `@bot` here or on the pull request" in told
-    assert told.endswith("---\n\nMended. Fixes #\u200b4, thanks @\u200bocto.")
+    answer = "/pull/13)\n\nMended. Fixes #\u200b4, thanks @\u200bocto.\n\n---\n\n**Held back**"
+    assert answer in told
+    again = replace(ITEM, publication={**PULL, "updated": True})
+    assert "### Claude updated the pull request: [#13](" in receipt.report(again)
+
+
+def test_what_claude_said_ends_before_our_words() -> None:
+    """A block of code that it has left open is closed; else our words stand before it."""
+    for result, order in (
+        ("```python\nx", ["```python\nx\n```\n\n---\n\n**Held back**", "<details>"]),
+        ("> - ```\n> x", ["<details>", "---\n\n> - ```"]),
+    ):
+        outcome = replace(OUTCOME, result=result).to_data()
+        told = receipt.report(replace(ITEM, outcome=outcome))
+        places = [told.find(part) for part in order]
+        assert -1 not in places
+        assert places == sorted(places)
+
+
+def test_paths_are_those_of_the_repository() -> None:
+    """The folder that the agent worked in is gone."""
+    folder = "/tmp/ws-05b7a943-21f0-4c0e-9c52-0d8b0a6f1e11"
+    outcome = replace(OUTCOME, result=f"See `{folder}/a.py`.").to_data()
+    assert "See `a.py`." in receipt.report(replace(ITEM, outcome=outcome))
+
+
+def test_what_is_in_a_table_does_not_end_its_cell() -> None:
+    """A bar in a file's name needs a backslash there, and in the list none."""
+    odd = {**PULL, "files": ["a|b"], "heldBack": [{"path": "c|d", "rule": "protected"}]}
+    told = receipt.report(replace(ITEM, publication=odd))
+    assert "| Files | 1: `a\\|b` |" in told
+    assert "- `c|d`: protected" in told
 
 
 def test_without_a_change_the_answer_is_the_comment() -> None:
     """And it says why there is no pull request."""
     told = receipt.report(replace(ITEM, publication={"commentOnly": True}))
-    assert "### Claude's answer\n\nNothing was changed" in told
+    assert "### Claude's answer\n\nMended." in told
+    assert "---\n\nNothing was changed" in told
     held = receipt.report(replace(ITEM, publication={"heldBack": PULL["heldBack"]}))
     assert "All that was changed is held back" in held
     fork = replace(ITEM, publication={}, facts={**ITEM.facts, "commentOnly": True})
@@ -89,6 +121,8 @@ def test_each_failure_says_what_to_do(code: Code) -> None:
     if code is not Code.VALIDATION_ERROR:
         assert "internal detail" not in told
     assert "<x>" not in told
+    # Claude Code's own words about the request that failed, which the reason says better.
+    assert ("Mended" in told) == (not code.startswith("UPSTREAM_") and code != "NO_CREDENTIAL")
     draft = failed(code, url=PULL["url"], number=13, draft=True)
     assert "What was done until then is in a draft: [#13](" in draft
 
@@ -104,6 +138,34 @@ def test_the_pull_request_closes_its_issue_and_no_other() -> None:
     title, body = receipt.pull_request(replace(ITEM, asked=of_pull.to_data()), [])
     assert title == "Issue 12"
     assert body.startswith("For #12\n")
+
+
+def test_a_pull_request_stays_with_what_it_was_opened_for() -> None:
+    """What is asked on it goes on with its issue, or with somebody's pull request; never itself."""
+    on_ours = replace(ASKED, issue=13, is_pull=True, source="comment:5", text="go on")
+    for text, begins in (
+        ("Fixes #12\r\n\nMended.", "Fixes #12\n"),
+        ("For #12\n\nMended.", "For #12\n"),
+        ("Fixes #99\n", "For #12\n"),
+    ):
+        asked = replace(on_ours, issue_text=text).to_data()
+        item = replace(ITEM, asked=asked, conversation="1-12")
+        assert receipt.pull_request(item, [])[1].startswith(begins)
+
+
+def test_an_unfinished_pull_request_says_so() -> None:
+    """And why, before anything else."""
+    outcome = replace(OUTCOME, code=Code.MAX_TURNS).to_data()
+    _, body = receipt.pull_request(replace(ITEM, outcome=outcome), [])
+    assert body.startswith("Fixes #12\n\n**Not finished.** The run had all its turns.")
+
+
+def test_what_was_never_used_is_no_row() -> None:
+    """A run that failed before it began has no tokens."""
+    outcome = Outcome(code=Code.NO_CREDENTIAL, message="no").to_data()
+    told = receipt.report(replace(ITEM, outcome=outcome, publication={}))
+    assert "Tokens" not in told
+    assert "Cost" not in told
 
 
 def test_of_many_files_the_number_is_told() -> None:

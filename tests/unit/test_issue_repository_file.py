@@ -6,7 +6,7 @@ import pytest
 
 from claude_run.errors import UpstreamError
 from gateway.github.trigger_settings import Triggers
-from gateway.issues.repository_file import MAX_BYTES, RepositoryFile, read, told
+from gateway.issues.repository_file import MAX_BYTES, RepositoryFile, read, read_answer
 
 GOOD = b"""
 triggers:
@@ -75,25 +75,37 @@ def test_bytes_that_are_no_text() -> None:
     assert read(b"").complaint is None
 
 
-def test_what_github_shows_in_its_place() -> None:
-    """A folder, a submodule, a file of a megabyte are broken ones."""
-    content = base64.encodebytes(GOOD).decode()
-    assert told({"type": "file", "encoding": "base64", "content": content}) == read(GOOD)
-    for shown, word in (
-        ([{"type": "file"}], "not a file"),
-        ({"type": "submodule"}, "not a file"),
-        ({"type": "file", "encoding": "none", "content": ""}, "larger"),
-    ):
-        found = told(shown)
-        assert found.file == RepositoryFile()
-        assert word in (found.complaint or "")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"type": "file", "encoding": "none", "size": 2_000_000, "content": ""},
+        [{"type": "file", "name": "x"}],
+        {"type": "submodule"},
+    ],
+)
+def test_what_is_no_file_that_can_be_read_is_said(answer: object) -> None:
+    """A folder of that name, or more than GitHub gives: not as if there was none."""
+    found = read_answer(answer)
+    assert found.file == RepositoryFile()
+    assert "no file of at most 65536 bytes" in (found.complaint or "")
+
+
+def test_an_answer_of_github() -> None:
+    """Its content comes in lines of base64."""
+    content = base64.encodebytes(b"max_turns: 7\n" + b"# " + b"x" * 100).decode()
+    found = read_answer({"type": "file", "encoding": "base64", "content": content})
+    assert (found.file.max_turns, found.complaint) == (7, None)
 
 
 @pytest.mark.parametrize(
     "answer",
-    [None, "x", {}, {"data": "<html>"}, {"type": "file"}, {"type": "file", "content": 7}],
+    [
+        *(None, "x", {}, {"data": "<html>"}, {"type": "file"}),
+        {"type": "file", "encoding": "base64", "content": "a"},
+        {"type": "file", "encoding": "base64", "content": 3},
+    ],
 )
 def test_what_is_no_answer_of_githubs_is_no_file(answer: object) -> None:
     """Without the file, a run would have more than its repository gives it."""
     with pytest.raises(UpstreamError):
-        told(answer)
+        read_answer(answer)

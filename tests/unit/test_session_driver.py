@@ -301,6 +301,7 @@ def test_a_pull_request_is_opened_before_the_turn_is_over(place: Place) -> None:
     assert status == ("status", {"message": "Open.", "prUrl": PULL})
     assert complete[0] == "complete"
     assert (complete[1]["prUrl"], complete[1]["result"]) == (PULL, asked[0][1])
+    assert (complete[1]["turns"], complete[1]["agentTurns"]) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,10 @@ def test_the_fields_are_what_the_data_says() -> None:
     done = parse("complete", sessionId="s", turns=2, result="r", usage={"costUsd": 1}, prUrl="u")
     assert isinstance(done, CompleteEvent)
     assert (done.turns, done.result, done.usage, done.pr_url) == (2, "r", {"costUsd": 1}, "u")
+    assert done.agent_turns == 0
+    done = parse("complete", sessionId="s", turns=2, agentTurns=5)
+    assert isinstance(done, CompleteEvent)
+    assert (done.turns, done.agent_turns) == (2, 5)
     error = parse("error", message="m")
     assert isinstance(error, SessionErrorEvent)
     assert error.code == "UPSTREAM_ERROR"

@@ -68,7 +68,8 @@ def test_it_says_what_claude_said_and_what_is_missing() -> None:
     assert "`.github/workflows/x.yml`: this place is protected" in body
     for acting in ("@octo", "#1", "<!--"):
         assert acting not in body
-    assert "Fixed for" in body
+    assert body.startswith("Fixed for")
+    assert body.endswith(session_pull.ABOUT)
     assert "protected" not in asked().body([])
 
 

@@ -141,6 +141,22 @@ def test_a_crash_while_an_app_is_replaced(name: str, deployment: Deployment) -> 
     assert deployment.key() == deployment.pem(new)
 
 
+@pytest.mark.parametrize("name", SECRETS)
+def test_many_crashes_while_an_app_is_replaced(
+    name: str, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many have left their keys behind: the old one goes on with its own."""
+    old = deployment.asked()()
+    for number in range(3):
+        monkeypatch.setattr("doubles.github_apps.PLANTED_WEBHOOK_SECRET", f"lost-{number}")
+        deployment.vault.obstacles[name] = [CrashError()]
+        with pytest.raises(CrashError):
+            deployment.asked(replaces=old)()
+        assert deployment.key() == deployment.pem(old)
+        known = webhook_secrets(deployment.settings.github, deployment.vault)
+        assert PLANTED_WEBHOOK_SECRET.encode() in known
+
+
 def test_both_webhook_secrets_hold_while_an_app_is_replaced(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

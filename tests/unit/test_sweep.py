@@ -162,6 +162,25 @@ def test_whoever_cannot_be_reached_is_tried_the_next_time(
     assert sweep.run().workers == 1
 
 
+class Broken(Registry):
+    """One of its sessions cannot be read."""
+
+    def finalise_orphans(self) -> int:
+        """Breaks."""
+        raise KeyError("owner")
+
+
+def test_a_session_that_cannot_be_ended_keeps_no_work_back(
+    sweep: Sweep, store: Store, clock: Clock, counting: Counting
+) -> None:
+    """It is there at the next sweep, too."""
+    accept(store, clock, 5)
+    sweep.registry = Broken(store=store, quota=Quota(LimitSettings()), clock=clock)
+    with pytest.raises(KeyError):
+        sweep.run()
+    assert (counting.started, counting.asked) == (1, 1)
+
+
 def test_on_a_laptop_it_runs_by_itself(
     sweep: Sweep, store: Store, clock: Clock, counting: Counting
 ) -> None:

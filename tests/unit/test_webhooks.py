@@ -21,6 +21,7 @@ import github_events as gh
 from claude_run.errors import ConfigurationError, UpstreamError
 from gateway import instance as instances
 from gateway import intake
+from gateway.github import payload
 from gateway.github.asked import Asked
 from gateway.github.credentials import WEBHOOK_SECRET
 from gateway.http import webhooks
@@ -28,8 +29,9 @@ from gateway.http.routes import WEBHOOKS
 from gateway.http.targets import Target
 from gateway.instance import Instance
 from gateway.metrics import read_counts
-from gateway.setup.record import Apps
+from gateway.setup.record import AppRecord, Apps
 from gateway.store import Query, Update
+from gateway.work.queue import Queue
 from gateway_app import NoStore, Started, open_app, open_function
 
 
@@ -107,6 +109,37 @@ def function(make: Callable[..., Function]) -> Function:
 
 
 # Accepted
+
+
+class Meeting(Apps):
+    """Two who ask for the App have to be at it at the same time."""
+
+    barrier = threading.Barrier(2, timeout=20)
+
+    def record(self) -> AppRecord | None:
+        """The App."""
+        self.barrier.wait()
+        return super().record()
+
+
+def test_one_delivery_does_not_wait_for_anothers_question(function: Function) -> None:
+    """Nobody stands in a line before a store that answers late, or not at all."""
+    instance = function.instance
+    taking = intake.Intake(
+        settings=instance.settings.triggers,
+        queue=Queue(store=instance.store, clock=instance.clock),
+        apps=Meeting(instance.store, instance.clock),
+        counters=instance.metrics,
+        starter=function.started,
+        clock=instance.clock,
+    )
+
+    def take(number: int) -> intake.Status:
+        happened = payload.read(gh.opened(number), "issues")
+        return taking.take(happened, delivery=f"d-{number}").status
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [*pool.map(take, (7, 8))] == [intake.Status.ACCEPTED] * 2
 
 
 def test_an_issue_becomes_work(function: Function) -> None:

@@ -4,7 +4,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,8 @@ from doubles.recording_server import Asked as Asked_
 from doubles.recording_server import RecordingServer, recording_server
 from gateway.github.asked import Asked
 from gateway.github.policy import HeldBack
+from gateway.github.trigger_settings import Kind as Trigger
+from gateway.github.trigger_settings import Sign
 from gateway.limit_settings import LimitSettings
 from gateway.opening import COLLECTIONS
 from gateway.quota import Quota, Wanted
@@ -29,12 +31,12 @@ from gateway.store import Delete, Put, Query, Store, open_store
 from gateway.work import loop
 from gateway.work.claims import Claims
 from gateway.work.hold import Hold
-from gateway.work.issue import MAX_KEPT, MAX_KEPT_PATH
+from gateway.work.issue import MAX_KEPT, MAX_KEPT_PATH, IssueSteps
 from gateway.work.leaving import Detached
 from gateway.work.loop import BACKOFF, MAX_ATTEMPTS, MAX_FAREWELLS, Worker
 from gateway.work.queue import Queue
 from gateway.work.record import FINAL, Kind, State, WorkItem
-from work_items import ASKED, COMMENT, conversation, items
+from work_items import ASKED, COMMENT, all_items, conversation, items
 from worker_child import Mortal, worker
 
 BASE = "b" * 40
@@ -205,6 +207,27 @@ def test_who_may_not_write_gets_no_answer(bench: Bench) -> None:
     assert items(bench.store)["comment:1"].state is State.DONE
 
 
+def test_what_an_issue_shows_counts_until_it_is_served(bench: Bench) -> None:
+    """In a repository that serves what is opened and no mention: an edit that mentions us."""
+    opened = Sign(Trigger.ON_OPEN)
+
+    def hears(asked: Asked) -> bool:
+        return any(sign.kind is Trigger.ON_OPEN for sign in asked.signs)
+
+    def edited(text: str) -> Asked:
+        signs = (Sign(Trigger.PHRASE, "@claude"), opened._replace(fresh=False))
+        return replace(ASKED, text=text, signs=signs)
+
+    bench.accept(edited("one"))
+    bench.work(hears=hears)
+    bench.accept(edited("two"), replace(ASKED, text="three", signs=(opened,)))
+    bench.work(hears=hears)
+    bench.accept(edited("four"))
+    bench.work(hears=hears)
+    assert [run["prompt"] for run in bench.asked] == ["one", "two\nthree"]
+    assert [item.state for item in all_items(bench.store)].count(State.DENIED) == 1
+
+
 def test_one_who_may_is_served_though_another_may_not(bench: Bench) -> None:
     """Asked together, the run is for the one."""
     bench.accept(replace(ASKED, author="eve"), COMMENT)
@@ -212,10 +235,10 @@ def test_one_who_may_is_served_though_another_may_not(bench: Bench) -> None:
     assert bench.item.state is State.DONE
 
 
-def test_without_a_slot_it_waits_and_is_told_once(bench: Bench) -> None:
-    """It goes back to where it was, keeps no trace in the quota, and is done later."""
+def occupy(bench: Bench, *numbers: int) -> None:
+    """Slots, for ten minutes."""
     registry = Registry(store=bench.store, quota=Quota(LimitSettings()), clock=bench.clock)
-    for number in range(5):
+    for number in numbers:
         name = f"busy-{number}"
         now = bench.clock()
         registry.start(
@@ -232,18 +255,76 @@ def test_without_a_slot_it_waits_and_is_told_once(bench: Bench) -> None:
             ),
             Wanted(),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speaking(LightGitHub):
+    """Keeps all that its comment has said, one after the other."""
+
+    said: list[str]
+    admitting: Callable[[], None] = lambda: None
+
+    def admit(self, item: WorkItem, asked: Sequence[Asked]) -> LightAdmission:
+        """It begins."""
+        self.said.append("working")
+        self.admitting()
+        return LightGitHub.admit(self, item, asked)
+
+    def waiting(self, item: WorkItem, reason: ClaudeRunError) -> None:
+        """It has to wait."""
+        self.said.append("waiting")
+        LightGitHub.waiting(self, item, reason)
+
+
+def work_speaking(bench: Bench, said: list[str], **options: Any) -> None:  # noqa: ANN401
+    """As `Bench.work`, with what is said."""
+    made = bench.worker()
+    issues = made.steps[Kind.ISSUE]
+    assert isinstance(issues, IssueSteps)
+    desk = Speaking(path=bench.folder / "github", said=said, **options)
+    made.steps = {**made.steps, Kind.ISSUE: replace(issues, desk=desk)}
+    made.run()
+
+
+def test_without_a_slot_it_waits_and_is_told_once(bench: Bench) -> None:
+    """It goes back to where it was, keeps no trace in the quota, and is done later."""
+    said: list[str] = []
+    occupy(bench, *range(5))
     bench.accept(ASKED)
     for minutes in (0, 1, 2):
         bench.minutes = minutes
-        bench.work()
+        work_speaking(bench, said)
         assert (bench.item.state, bench.item.attempts) == (State.ACCEPTED, 0)
         assert bench.item.not_before > bench.clock()
+        assert said == ["working", "waiting"], "what stands on the issue is true"
     assert bench.done == ["comment", "waiting QUOTA_EXCEEDED"]
     assert bench.asked == []
     bench.minutes = 15
-    bench.work()
+    work_speaking(bench, said)
     assert bench.item.state is State.DONE
     assert bench.done[-1] == "report None"
+
+
+def test_who_is_a_moment_too_late_for_a_slot_waits_on_and_says_so(bench: Bench) -> None:
+    """Its comment said already that it begins."""
+    said: list[str] = []
+    occupy(bench, *range(4))
+    bench.accept(ASKED)
+    bench.store.write([Put(bench.item.path, replace(bench.item, told_waiting=True).to_data())])
+    work_speaking(bench, said, admitting=lambda: occupy(bench, 4))
+    assert bench.item.state is State.ACCEPTED
+    assert said == ["working", "waiting"]
+
+
+def test_what_is_stopped_while_it_waits_does_not_wait_for_a_slot(bench: Bench) -> None:
+    """It ends at once, and says so."""
+    occupy(bench, *range(5))
+    bench.accept(ASKED)
+    told = replace(bench.item, told_waiting=True, stop_requested=True)
+    bench.store.write([Put(told.path, told.to_data())])
+    bench.work()
+    assert bench.item.state is State.CANCELLED
+    assert bench.done[-1] == "report CANCELLED"
 
 
 def test_it_does_not_wait_for_quota_for_ever(bench: Bench) -> None:
@@ -282,6 +363,53 @@ def test_what_fails_for_a_moment_is_tried_again(bench: Bench, step: str) -> None
     assert len(bench.done) == 4
 
 
+class ForAMoment(dict[str, ClaudeRunError]):
+    """What fails once."""
+
+    def __getitem__(self, what: str) -> ClaudeRunError:
+        return self.pop(what)
+
+
+def test_a_worker_stays_for_what_failed_for_a_moment(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else may come for hours; what has to wait for longer than it may stay is left."""
+    monkeypatch.setattr(loop, "BACKOFF", (timedelta(milliseconds=300), timedelta(hours=1)))
+    bench.accept(ASKED)
+    made = bench.worker(failing=ForAMoment(branch=BROKEN))
+    made.stay = timedelta(seconds=30)
+    made.run()
+    assert bench.item.state is State.DONE
+    assert len(bench.asked) == 1
+    bench.accept(replace(ASKED, issue=6))
+    left = bench.worker(failing={"branch": BROKEN})
+    left.stay = timedelta(seconds=30)
+    started = time.monotonic()
+    left.run()
+    assert time.monotonic() - started < 20
+    assert {item.state for item in all_items(bench.store)} == {State.DONE, State.PRODUCED}
+
+
+def test_a_worker_that_stays_does_what_comes_meanwhile_and_ends_when_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a laptop it may be one of two."""
+    monkeypatch.setattr(loop, "LOOK_SECONDS", 0.1)
+    bench.accept(ASKED)
+    failing = {"branch": BROKEN}
+    made = bench.worker(failing=failing)
+    made.stay = timedelta(minutes=5)
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    until(lambda: bench.item.state is State.PRODUCED and bench.item.fence == 2)
+    failing.clear()
+    bench.accept(replace(ASKED, issue=6))
+    until(lambda: [one.state for one in all_items(bench.store)].count(State.DONE) == 1)
+    made.interrupt()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
 def test_what_fails_again_and_again_is_given_up_and_told(bench: Bench) -> None:
     """With what was done until then."""
     bench.accept(ASKED)
@@ -295,6 +423,23 @@ def test_what_fails_again_and_again_is_given_up_and_told(bench: Bench) -> None:
     assert bench.item.outcome["result"] == "Hello there, reader."
     assert bench.done[-1] == "report UNAVAILABLE"
     assert len(bench.asked) == 1
+
+
+def test_what_breaks_when_it_is_anothers_already_ends_nothing_else(bench: Bench) -> None:
+    """Whoever has it goes on with it, and this worker with the next."""
+
+    class Lost(dict[str, ClaudeRunError]):
+        def __getitem__(self, what: str) -> ClaudeRunError:
+            self.clear()
+            (item,) = (one for one in all_items(bench.store) if one.state is State.PRODUCED)
+            bench.store.write([Put(item.path, replace(item, fence=item.fence + 1).to_data())])
+            raise RuntimeError(what)
+
+    bench.accept(ASKED, replace(ASKED, issue=6))
+    bench.work(failing=Lost(branch=BROKEN))
+    found = sorted(all_items(bench.store), key=lambda one: one.state)
+    assert [one.state for one in found] == [State.DONE, State.PRODUCED]
+    assert found[1].fence == 2
 
 
 def test_what_would_fail_just_the_same_is_not_tried_again(bench: Bench) -> None:
@@ -546,6 +691,17 @@ def test_a_stop_ends_the_run_and_nothing_is_published(bench: Bench) -> None:
     assert items(bench.store)["comment:3"].state is State.DONE
     assert bench.done == ["comment", "report CANCELLED"]
     pause.end.set()
+
+
+def test_a_stop_of_what_waits_for_a_slot_is_said_on_the_issue(bench: Bench) -> None:
+    """Where it stands that it begins by itself."""
+    occupy(bench, *range(5))
+    bench.accept(ASKED)
+    bench.work()
+    bench.accept(STOP)
+    bench.work()
+    assert bench.item.state is State.CANCELLED
+    assert bench.done[-1] == "report CANCELLED"
 
 
 def test_a_stranger_stops_nothing(bench: Bench) -> None:

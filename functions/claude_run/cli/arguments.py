@@ -29,6 +29,15 @@ _BETWEEN_TOOLS = re.compile(r",(?![^()]*\))")
 # argparse has no public name for it.
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 
+_FIRST_STEPS = """\
+first steps:
+  claude-run demo "Say hello"     all of it on this machine, once
+  claude-run dev                  the same, to stay; then from another terminal:
+  claude-run run "Say hello"
+
+claude-run COMMAND --help tells more of a command.
+"""
+_WHICH = "as `claude-run sessions` lists it"
 _EPILOG = f"""\
 environment:
   CLAUDE_RUN_URL        the server, where --base-url is not given
@@ -43,7 +52,12 @@ a run, and leaves a session to itself
 
 def parser() -> argparse.ArgumentParser:
     """The parser of `claude-run`."""
-    top = argparse.ArgumentParser(prog="claude-run", description="Claude Code as a service.")
+    top = argparse.ArgumentParser(
+        prog="claude-run",
+        description="Claude Code as a service.",
+        epilog=_FIRST_STEPS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     top.add_argument("--version", action="version", version=f"claude-run {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = _told(commands, "run", "run a prompt and show it as it happens")
@@ -51,11 +65,11 @@ def parser() -> argparse.ArgumentParser:
     _add_work(run)
     _add_agent(run)
     _add_run_only(run)
-    _add_limits(run)
+    _add_limits(run, turns="6", minutes="10")
     _add_sessions(commands)
-    demo = commands.add_parser("demo", help="start everything here, run one prompt, end everything")
+    demo = _command(commands, "demo", "start everything here, run one prompt, end everything")
     demo.add_argument("prompt", nargs="?", help="default: PROMPT of the environment")
-    commands.add_parser("dev", help="start everything here, on PORT (8080), until Ctrl-C")
+    _command(commands, "dev", "start everything here, on PORT (8080), until Ctrl-C")
     _add_cloud(commands)
     return top
 
@@ -69,15 +83,20 @@ def _add_cloud(commands: _Commands) -> None:
         # The scripts read their options themselves, --help too: none of them is one here.
         script = commands.add_parser(name, help=what, prefix_chars="\0", add_help=False)
         script.add_argument("options", nargs="*")
-    doctor = commands.add_parser("doctor", help="look at a deployment, and say what to do")
-    doctor.add_argument("--project", required=True, metavar="PROJECT")
-    doctor.add_argument("--region", required=True, metavar="REGION")
+    doctor = _command(commands, "doctor", "look at a deployment, and say what to do")
+    doctor.add_argument("--project", required=True, metavar="PROJECT", help="its Google project")
+    doctor.add_argument("--region", required=True, metavar="REGION", help="such as us-central1")
     doctor.add_argument("--api", metavar="URL", help="the API, where it is not Cloud Run's own URL")
     doctor.add_argument(
         "--try-disconnect",
         action="store_true",
         help="begin a run and leave it, which costs a few cents",
     )
+
+
+def _command(commands: _Commands, name: str, what: str) -> argparse.ArgumentParser:
+    """A command that says in its own help what it says in the list."""
+    return commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
 
 
 def _told(commands: _Commands, name: str, what: str) -> argparse.ArgumentParser:
@@ -101,38 +120,36 @@ def _add_sessions(commands: _Commands) -> None:
     )
     _add_work(start)
     send = _told(commands, "send", "send a session its next message, and follow what comes of it")
-    send.add_argument("session", metavar="ID")
+    send.add_argument("session", metavar="ID", help=_WHICH)
     _add_prompt(send)
-    for parser in (start, send):
+    for parser, turns, minutes in ((start, "10", "10"), (send, "as before", "as before")):
         _add_agent(parser)
-        _add_limits(parser)
-    tail = commands.add_parser("tail", help="a session's events from its first on, until it ends")
-    tail.add_argument("session", metavar="ID")
+        _add_limits(parser, turns=turns, minutes=minutes)
+    tail = _command(commands, "tail", "a session's events from its first on, until it ends")
+    tail.add_argument("session", metavar="ID", help=_WHICH)
     tail.add_argument(
         "--after", type=_whole, default=0, metavar="N", help="only those behind event N"
     )
     _add_server(tail, each="event")
-    show = commands.add_parser("show", help="how a session stands")
-    cancel = commands.add_parser("cancel", help="stop a session")
+    show = _command(commands, "show", "how a session stands")
+    cancel = _command(commands, "cancel", "stop a session, and keep what it has done")
     for parser in (show, cancel):
-        parser.add_argument("session", metavar="ID")
+        parser.add_argument("session", metavar="ID", help=_WHICH)
         _add_server(parser)
-    sessions = commands.add_parser("sessions", help="your sessions, newest first")
+    sessions = _command(commands, "sessions", "your sessions, newest first")
     sessions.add_argument(
         "--limit", type=_whole, default=20, metavar="N", help="at most (default 20)"
     )
     _add_server(sessions, each="session")
     _add_deliveries(commands)
-    _add_server(commands.add_parser("status", help="how the server is"))
+    _add_server(_command(commands, "status", "how the server is, and what of the day is used"))
 
 
 def _add_deliveries(commands: _Commands) -> None:
-    parser = commands.add_parser(
-        "deliveries", help="what GitHub has told a gateway, and what became of it (operators)"
-    )
+    parser = _command(commands, "deliveries", "what GitHub has sent, and what became of it")
     parser.set_defaults(limit=20, base_url=None, json=False)
     kinds = parser.add_subparsers(dest="what", metavar="WHAT")
-    listed = kinds.add_parser("list", help="the newest ones")
+    listed = _command(kinds, "list", "the newest ones")
     listed.add_argument(
         "--limit", type=_whole, default=20, metavar="N", help="at most (default 20)"
     )
@@ -141,8 +158,8 @@ def _add_deliveries(commands: _Commands) -> None:
         "show": "one, and its work",
         "replay": "have its work done now, or again if it is over",
     }.items():
-        one = kinds.add_parser(name, help=what)
-        one.add_argument("delivery", metavar="ID")
+        one = _command(kinds, name, what)
+        one.add_argument("delivery", metavar="ID", help="as `claude-run deliveries` lists it")
         _add_server(one)
 
 
@@ -167,27 +184,31 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
 
 def _add_agent(parser: argparse.ArgumentParser) -> None:
     agent = parser.add_argument_group("how it works")
-    agent.add_argument("--model")
+    agent.add_argument("--model", help="instead of Claude Code's own choice")
     agent.add_argument("--append-system-prompt", metavar="TEXT", help="added to Claude Code's own")
 
 
 def _add_run_only(parser: argparse.ArgumentParser) -> None:
     agent = parser.add_argument_group("how it works, in more detail")
-    agent.add_argument("--fallback-model", metavar="MODEL")
+    agent.add_argument("--fallback-model", metavar="MODEL", help="where that is overloaded")
     agent.add_argument("--system-prompt", metavar="TEXT", help="replaces Claude Code's own")
     agent.add_argument("--mcp-config", metavar="FILE", help="MCP servers, as Claude Code has them")
 
 
-def _add_limits(parser: argparse.ArgumentParser) -> None:
+def _add_limits(parser: argparse.ArgumentParser, *, turns: str, minutes: str) -> None:
     allowed = parser.add_argument_group("what it may do")
     examples = {"--allowed-tools": 'Read,Edit,"Bash(git *)"', "--disallowed-tools": "WebFetch"}
     for option, example in examples.items():
         allowed.add_argument(option, metavar="TOOLS", type=_tools, help=f"such as {example}")
     modes = [mode.value for mode in PermissionMode]
     allowed.add_argument("--permission-mode", choices=modes, metavar="MODE", help=", ".join(modes))
-    allowed.add_argument("--max-turns", type=int, metavar="N")
-    allowed.add_argument("--timeout-minutes", type=float, metavar="MINUTES")
-    allowed.add_argument("--max-budget-usd", type=float, metavar="USD")
+    limits = (
+        ("--max-turns", int, "N", f"answers of the model (default: {turns})"),
+        ("--timeout-minutes", float, "MINUTES", f"at most 50 (default: {minutes})"),
+        ("--max-budget-usd", float, "USD", "it ends when it has cost this much"),
+    )
+    for option, kind, metavar, what in limits:
+        allowed.add_argument(option, type=kind, metavar=metavar, help=what)
 
 
 def base_url(typed: argparse.Namespace, environ: Mapping[str, str]) -> str:
@@ -200,6 +221,8 @@ def order(typed: argparse.Namespace, environ: Mapping[str, str], stdin: BinaryIO
     given = vars(typed)
     options = {name: given[name] for name in _FIELDS if given.get(name) is not None}
     repository = _repository(given)
+    if options.get("create_pr") and not repository:
+        raise CallerError("--create-pr needs --repo: a pull request of what?")
     if repository:
         options["repository"] = repository
     # A session that is sent to has its repository from its start.

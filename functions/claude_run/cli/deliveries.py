@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from claude_run.cli.complaint import OF_DELIVERIES
 from claude_run.cli.ending import Streams, guarded
 from claude_run.cli.plain import one_line
 from claude_run.cli.session_text import ago, coloured
@@ -105,7 +106,7 @@ def _asked(base_url: str, streams: Streams, look: Callable[[Client], str]) -> in
         streams.out.flush()
         return 0
 
-    return guarded(work, streams, stopped=lambda: "stopped.")
+    return guarded(work, streams, stopped=lambda: "stopped.", server=base_url, advice=OF_DELIVERIES)
 
 
 def _style(streams: Streams) -> Style:

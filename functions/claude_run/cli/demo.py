@@ -8,6 +8,7 @@ from claude_run.cli.ending import FAILED, Streams
 from claude_run.cli.machine import missing_parts, show_failure, show_log, which_model
 from claude_run.cli.plain import one_line
 from claude_run.cli.run import Order
+from claude_run.cli.screen import Screen, is_live
 from claude_run.cli.style import style_for
 from claude_run.local.services import has_key, services
 from claude_run.local.stack import Interrupted, Stack, StackError
@@ -30,7 +31,10 @@ def demo(streams: Streams, *, prompt: str | None) -> int:
         Stack(services(environ, port=0, state=Path(state)), environ) as stack,
     ):
         try:
-            stack.start()
+            live = is_live(streams.out, streams.err, environ)
+            with Screen(streams.out, streams.err, live=live, style=style) as screen:
+                screen.wait_for("starting gateway and runner")
+                stack.start()
             with stack.interruptible():
                 order = Order(base_url=stack.addresses["gateway"], prompt=wanted)
                 status = follow.start(order, streams, stays=False)
@@ -42,9 +46,11 @@ def demo(streams: Streams, *, prompt: str | None) -> int:
             return FAILED
         except Interrupted:
             status = FAILED
+        if status == 0 and stack.signalled is None and not has_key(environ):
+            # Before the services end, which takes a moment.
+            note = "Nothing was billed: the cost is what Claude Code reckons for such a run."
+            streams.out.write(f"{style.quiet(note)}\n")
+            streams.out.flush()
     if stack.signalled is not None:
         return 128 + stack.signalled
-    if status == 0 and not has_key(environ):
-        note = "Nothing was billed: the cost is what Claude Code reckons for such a run."
-        streams.out.write(f"{style.quiet(note)}\n")
     return status

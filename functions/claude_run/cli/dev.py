@@ -35,13 +35,16 @@ Set up the Claude key and a GitHub App in a browser, with the setup code {code}:
 
   {gateway}/gh-setup
 
-Ctrl-C ends everything.
+{more}Ctrl-C ends everything.
 
 """
 
 
-def dev(streams: Streams) -> int:
-    """0 after Ctrl-C; anything else where a service does not start, or ends."""
+def dev(streams: Streams, *, more: str = "") -> int:
+    """0 after Ctrl-C; anything else where a service does not start, or ends.
+
+    `more` is told with the rest when all is ready.
+    """
     port = streams.environ.get("PORT") or DEFAULT_PORT
     if not (port.isascii() and port.isdigit() and int(port[:6]) <= 65535):
         streams.err.write("claude-run: PORT must be a number from 0 to 65535\n")
@@ -52,10 +55,10 @@ def dev(streams: Streams) -> int:
         return FAILED
     streams.out.write(f"{which_model(streams.environ)}\n")
     streams.out.flush()
-    return _stay(streams, int(port))
+    return _stay(streams, int(port), more)
 
 
-def _stay(streams: Streams, port: int) -> int:
+def _stay(streams: Streams, port: int, more: str) -> int:
     style = style_for(terminal=streams.out.isatty(), environ=streams.environ)
     writing = threading.Lock()
 
@@ -74,6 +77,7 @@ def _stay(streams: Streams, port: int) -> int:
                 gateway=stack.addresses["gateway"],
                 ourselves=shlex.quote(sys.argv[0]),
                 code=setup_code(streams.environ, _folder(streams.environ)),
+                more=more,
             )
             _wake(stack.addresses["gateway"])
             with writing:

@@ -43,7 +43,7 @@ def doctor(
         streams.out.flush()
         return FAILED if any(one.is_wrong for one in found) else 0
 
-    return guarded(look, streams, stopped=lambda: "stopped.") or outside
+    return guarded(look, streams, stopped=lambda: "stopped.", server=api or "") or outside
 
 
 def line(finding: Finding, style: Style) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-from claude_run.cli.complaint import complaint, usage_complaint
+from claude_run.cli.complaint import OF_RUN, Advice, complaint, usage_complaint
 from claude_run.errors import CallerError, ClaudeRunError, Code, ConfigurationError
 
 FAILED = 1
@@ -30,9 +30,13 @@ def guarded(
     streams: Streams,
     *,
     stopped: Callable[[], str],
-    of_session: bool = False,
+    server: str,
+    advice: Advice = OF_RUN,
 ) -> int:
-    """The exit status of `work`, or of what it raised; `stopped` is said after Ctrl-C."""
+    """The exit status of `work`, or of what it raised; `stopped` is said after Ctrl-C.
+
+    `server` was asked; `advice` is what to do about an error.
+    """
     try:
         return work()
     except KeyboardInterrupt:
@@ -44,7 +48,7 @@ def guarded(
         return FAILED
     except ClaudeRunError as error:
         usage = _is_usage(error)
-        said = usage_complaint(error) if usage else complaint(error, of_session=of_session)
+        said = usage_complaint(error) if usage else complaint(error, advice=advice, server=server)
         streams.err.write(said)
         return USAGE if usage else FAILED
 

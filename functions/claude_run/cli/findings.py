@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from claude_run.cli.plain import one_line
+from claude_run.cli.session_text import part_name
 
 # So much of a day's quota is worth a word.
 NEARLY = 0.9
@@ -24,15 +25,16 @@ class Finding:
 def health(said: Mapping[str, Any], *, version: str) -> Iterator[Finding]:
     """Of `GET /health`."""
     components = said.get("components")
-    for name, part in components.items() if isinstance(components, dict) else ():
+    for called, part in components.items() if isinstance(components, dict) else ():
         status, message = _text(part, "status"), _text(part, "message")
+        name = part_name(str(called))
         match status:
             case "operational" | "configured":
-                yield Finding(what=f"{_short(name)}: {status}", is_good=True)
+                yield Finding(what=f"{name}: {status}", is_good=True)
             case "not configured":
-                yield Finding(what=f"{_short(name)}: {status}", advice="The set-up page does it.")
+                yield Finding(what=f"{name}: {status}", advice="The set-up page does it.")
             case _:
-                yield Finding(what=f"{_short(name)}: {status}. {message}", is_wrong=True)
+                yield Finding(what=f"{name}: {status}. {message}", is_wrong=True)
     running = _text(said, "version")
     if running == version:
         yield Finding(what=f"version {_short(running)}, as this command", is_good=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from claude_run.cli.complaint import complaint
+from claude_run.cli.complaint import OF_SESSION, OF_START, Advice, complaint
 from claude_run.cli.ending import FAILED, Streams, guarded
 from claude_run.cli.lines import session_line
 from claude_run.cli.plain import one_line
@@ -17,6 +17,7 @@ from claude_run.client import Client
 from claude_run.interactive import Session
 from claude_run.session_events import SessionErrorEvent, SessionEvent
 
+NOTHING_NEWER = "no newer events"
 _LEFT = (
     "left; session {id} goes on. `claude-run tail {id} --after {after}` shows the rest, "
     "`claude-run cancel {id}` stops it."
@@ -61,8 +62,8 @@ def start(order: Order, streams: Streams, *, as_json: bool = False, stays: bool 
         return 0
 
     if order.options.get("detach"):
-        return guarded(detached, streams, stopped=view.left, of_session=True)
-    return _followed(order.base_url, view, begin)
+        return guarded(detached, streams, stopped=view.left, server=order.base_url, advice=OF_START)
+    return _followed(order.base_url, view, begin, advice=OF_START)
 
 
 def send(session_id: str, order: Order, streams: Streams, *, as_json: bool) -> int:
@@ -86,10 +87,20 @@ def tail(session_id: str, base_url: str, streams: Streams, *, after: int, as_jso
     return _followed(base_url, view, lambda client: client.interactive.get(session_id))
 
 
-def _followed(base_url: str, view: _View, begin: Callable[[Client], Session]) -> int:
+def _followed(
+    base_url: str,
+    view: _View,
+    begin: Callable[[Client], Session],
+    *,
+    advice: Advice = OF_SESSION,
+) -> int:
     work = _json if view.as_json else _shown
     return guarded(
-        lambda: work(base_url, view, begin), view.streams, stopped=view.left, of_session=True
+        lambda: work(base_url, view, begin),
+        view.streams,
+        stopped=view.left,
+        server=base_url,
+        advice=advice,
     )
 
 
@@ -119,7 +130,11 @@ def _shown(base_url: str, view: _View, begin: Callable[[Client], Session]) -> in
             # Of a log that is read again nobody waited for what it tells.
             seconds = time.monotonic() - started if view.timed else None
             name = style.quiet(f"session {one_line(session.id, 64)}") + "\n" if view.stays else ""
-            screen.write(f"{show.receipt(seconds)}{name}")
+            if show.began:
+                screen.write(f"{show.receipt(seconds)}{name}")
+            else:
+                nothing = f"{style.quiet(NOTHING_NEWER)}\n" if show.error is None else ""
+                screen.write(f"{nothing}{name}")
 
         return _follow(base_url, view, begin, take, at_end=at_end)
 
@@ -144,5 +159,5 @@ def _follow(
         at_end(session)
     if failure is None:
         return 0
-    view.streams.err.write(complaint(failure.as_exception(), of_session=True))
+    view.streams.err.write(complaint(failure.as_exception(), advice=OF_SESSION))
     return FAILED

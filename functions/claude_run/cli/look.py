@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from claude_run.cli import session_text
+from claude_run.cli.complaint import OF_SESSION
 from claude_run.cli.ending import FAILED, Streams, guarded
 from claude_run.cli.plain import one_line
 from claude_run.cli.style import Style, style_for
@@ -80,7 +81,7 @@ def _asked(base_url: str, streams: Streams, look: Callable[[Client], int]) -> in
         streams.out.flush()
         return done
 
-    return guarded(work, streams, stopped=lambda: "stopped.", of_session=True)
+    return guarded(work, streams, stopped=lambda: "stopped.", server=base_url, advice=OF_SESSION)
 
 
 def _style(streams: Streams) -> Style:

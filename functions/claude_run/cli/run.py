@@ -34,7 +34,10 @@ def run(order: Order, streams: Streams, *, as_json: bool = False) -> int:
     """Run, and return the exit status. Ctrl-C closes the connection, which ends the run."""
     work = _json_run if as_json else _shown_run
     return guarded(
-        lambda: work(order, streams), streams, stopped=lambda: "stopped; the run is ended."
+        lambda: work(order, streams),
+        streams,
+        stopped=lambda: "stopped; the run is ended.",
+        server=order.base_url,
     )
 
 
@@ -60,7 +63,8 @@ def _shown_run(order: Order, streams: Streams) -> int:
             screen.wait_for(show.waiting_for)
 
         def receipt() -> None:
-            screen.write(show.receipt(time.monotonic() - started))
+            if show.began:
+                screen.write(show.receipt(time.monotonic() - started))
 
         return _follow(order, streams, take, at_end=receipt)
 

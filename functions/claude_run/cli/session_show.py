@@ -1,10 +1,8 @@
 """A session as a person reads it: the events of its log in, text out. No I/O."""
 
-import re
-
 from claude_run.cli.page import Page
 from claude_run.cli.plain import one_line
-from claude_run.cli.receipt import ChangedFile, receipt, spoken_tokens
+from claude_run.cli.receipt import ChangedFile, count, receipt, spoken_tokens
 from claude_run.cli.show import first_wait
 from claude_run.cli.style import Style
 from claude_run.session_events import (
@@ -20,10 +18,9 @@ from claude_run.session_events import (
     ToolUseEvent,
     UsageEvent,
 )
+from claude_run.workspace import from_inside
 
 _MARKS = {"added": "+", "deleted": "-"}
-# Where a runner works; the log names the folder only once files have changed.
-_WORKSPACE = re.compile(r"/tmp/ws-[0-9a-f-]{36}/")  # noqa: S108 - read, never opened
 MAX_PROMPT = 200
 
 
@@ -35,9 +32,12 @@ class SessionShow:
 
     def __init__(self, *, style: Style, cloning: str | None = None, prompts: bool = False) -> None:
         self.error: SessionErrorEvent | None = None
+        # A turn is over, or Claude has answered in it: there is something to account for.
+        self.began = False
         self._page = Page(style, waiting_for=first_wait(cloning))
         self._prompts = prompts
         self._usage: UsageEvent | None = None
+        self._agent_turns = 0
         self._files: dict[str, str] = {}
 
     @property
@@ -49,6 +49,7 @@ class SessionShow:
         """The text of an event."""
         match event:
             case ClaudeStartEvent(prompt=prompt, turn=turn):
+                self._agent_turns = 0
                 return self._start(prompt, turn)
             case ClaudeDeltaEvent(content=content):
                 return self._page.words(content)
@@ -58,6 +59,7 @@ class SessionShow:
                 self._page.wait_for("waiting for the model")
                 return self._page.refusal(str(content)) if is_error else ""
             case UsageEvent():
+                self.began = True
                 self._usage = event
             case StatusEvent():
                 return self._status(event)
@@ -66,8 +68,9 @@ class SessionShow:
             case ClaudeEndEvent():
                 self._page.wait_for("collecting the files")
                 return self._page.finish_line()
-            case CompleteEvent(pr_url=url):
-                self.error = None
+            case CompleteEvent(pr_url=url, agent_turns=turns):
+                self.error, self.began = None, True
+                self._agent_turns = turns
                 return self._page.finish_line() + self._pull_request(url)
             case SessionErrorEvent():
                 self.error = event
@@ -76,10 +79,10 @@ class SessionShow:
 
     def receipt(self, seconds: float | None) -> str:
         """The end of the show: the last turn's usage, the files of all turns that were shown."""
-        used = self._usage
-        figures = [] if used is None else [
-            spoken_tokens(used.input_tokens, used.output_tokens), f"${used.cost_usd:.4f}"
-        ]  # fmt: skip
+        figures = [count(self._agent_turns, "turn")] if self._agent_turns else []
+        if (used := self._usage) is not None:
+            figures.append(spoken_tokens(used.input_tokens, used.output_tokens))
+            figures.append(f"${used.cost_usd:.4f}")
         files = [ChangedFile(_MARKS.get(how, "~"), path) for path, how in self._files.items()]
         return "\n" + receipt(figures, files, seconds=seconds, style=self._page.style)
 
@@ -95,7 +98,7 @@ class SessionShow:
         # One that was too large for the log comes as text.
         given = event.input if isinstance(event.input, dict) else {}
         short = {
-            key: _WORKSPACE.sub("", value[:4096]) if isinstance(value, str) else value
+            key: from_inside(value[:4096]) if isinstance(value, str) else value
             for key, value in given.items()
         }
         return self._page.tool(event.tool, short, indent="  ", workspace="")

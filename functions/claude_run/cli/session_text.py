@@ -18,6 +18,21 @@ _PASSING = (
 )
 
 
+# What the API calls them in the words of another platform.
+_PARTS = {
+    "durableObjects": "store",
+    "containers": "runner",
+    "githubApp": "GitHub App",
+    "claudeConfig": "Claude key",
+    "rateLimit": "rate limit",
+}
+
+
+def part_name(name: str) -> str:
+    """A part of the server, as a person calls it."""
+    return _PARTS.get(name, one_line(name, 20))
+
+
 def table(sessions: Sequence[SessionStatus], *, now: datetime, style: Style) -> str:
     """One line for each session."""
     if not sessions:
@@ -73,7 +88,7 @@ def _components(components: object, style: Style) -> Iterator[str]:
     for name, part in components.items() if isinstance(components, dict) else ():
         if isinstance(part, dict):
             status, message = str(part.get("status")), part.get("message")
-            shown = f"  {one_line(str(name), 20):<15} {coloured(status, style, width=15)}"
+            shown = f"  {part_name(str(name)):<11} {coloured(status, style, width=15)}"
             yield f"{shown} {one_line(message, 200) if isinstance(message, str) else ''}".rstrip()
 
 
@@ -88,7 +103,7 @@ def _quota(quota: Mapping[str, Any]) -> Iterator[str]:
             "maxConcurrentSessions": int(most),
         }:
             yield (
-                f"today: {tokens:,} of {most_tokens:,} tokens · ${cost:.2f} of ${most_cost:.2f}"
+                f"today: {tokens:,} of {most_tokens:,} tokens · ${cost:,.2f} of ${most_cost:,.2f}"
                 f" · {active} of {count(most, 'session')} running"
             )
 

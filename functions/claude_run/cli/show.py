@@ -27,6 +27,8 @@ class Show:
     def __init__(self, *, style: Style, cloning: str | None = None) -> None:
         self.tally = Tally()
         self.error: ErrorEvent | None = None
+        # Claude Code has said something: there is something to account for.
+        self.began = False
         self._page = Page(style, waiting_for=first_wait(cloning))
         self._workspace = ""
         # The message whose words came in deltas; its whole text follows and is not said again.
@@ -41,6 +43,7 @@ class Show:
         """The text of an event."""
         match event:
             case MessageEvent(data=data):
+                self.began = True
                 return self._message(data)
             case WarningEvent(code=code, message=message):
                 return self._page.notice(message, code)
@@ -79,6 +82,10 @@ class Show:
         match event:
             case {"type": "message_start", "message": {"id": str(message)}}:
                 self._streamed = message
+                return self._page.finish_line()
+            case {"type": "content_block_start", "content_block": {"type": "tool_use", **block}}:
+                # Its input may be a whole file: until all of it is there something is to be seen.
+                self._page.wait_for(f"preparing {one_line(str(block.get('name')), 40)}")
                 return self._page.finish_line()
             case {
                 "type": "content_block_delta",

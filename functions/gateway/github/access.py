@@ -25,7 +25,7 @@ from gateway.github.credentials import AppKey
 from gateway.github.failures import given, said, translated
 from gateway.github.patience import PATIENCE_SECONDS
 from gateway.github.retries import Retries
-from gateway.github.settings import GitHubSettings
+from gateway.github.settings import API_VERSION, GitHubSettings
 from gateway.github.tokens import Permissions, Token, Tokens, key_of
 
 # For a connection, and for each silence in an answer. GitHub itself gives up after ten.
@@ -35,7 +35,6 @@ MAX_CLIENTS = 64
 # So long a repository is known by its name, as it was found.
 FOUND = timedelta(minutes=5)
 MAX_REFS = 256
-API_VERSION = "2022-11-28"
 
 READ: Permissions = {"metadata": "read"}
 

@@ -5,7 +5,7 @@ It is taken from the body alone and kept with the work item: whatever is edited 
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -74,6 +74,10 @@ class Asked:
         text = hashlib.sha256(f"{self.title}\0{self.text}".encode()).hexdigest()
         meant = f"{self.repository.id}\0{self.issue}\0{self.source}\0{text}"
         return hashlib.sha256(meant.encode()).hexdigest()[:40]
+
+    def of_served_issue(self) -> Self:
+        """As it counts where the issue was served before: by what happened now alone."""
+        return replace(self, signs=tuple(sign for sign in self.signs if sign.fresh))
 
     @property
     def conversation(self) -> str:

@@ -51,9 +51,9 @@ def app_key(settings: GitHubSettings, vault: Vault, setup: StoredApp | None) -> 
     return AppKey(app_id=app_id, private_key=private_key)
 
 
-def digest(private_key: str) -> str:
-    """What tells one private key from another, and nothing of either."""
-    return hashlib.sha256(private_key.encode()).hexdigest()
+def digest(secret: str) -> str:
+    """What tells one key or secret from another, and nothing of either: both are chance."""
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _stored_key(vault: Vault, setup: StoredApp | None) -> str | None:

@@ -50,6 +50,11 @@ def is_unedited(body: str) -> bool:
     return found is not None and found["digest"] == _digest(plain[: found.start()])
 
 
+def without_mark(body: str) -> str:
+    """A pull request's text, without what only we read in it."""
+    return _MARK.sub("", body.replace("\r\n", "\n"))
+
+
 def _trailer(*facts: str) -> str:
     return f"{TRAILER}: {_digest(*facts)}"
 

@@ -11,8 +11,9 @@ from typing import Any, Self
 
 import structlog
 
+from claude_run.errors import CallerError, UpstreamError
 from gateway.github.access import GitHubAccess
-from gateway.github.failures import listing, translated
+from gateway.github.failures import translated
 
 log = structlog.get_logger()
 
@@ -42,13 +43,16 @@ class Attempt:
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Self:
-        """As GitHub lists it."""
-        return cls(
-            id=told["id"],
-            guid=told["guid"],
-            at=datetime.fromisoformat(told["delivered_at"]).astimezone(UTC),
-            succeeded=200 <= told["status_code"] < 300,
-        )
+        """As GitHub lists it; `UpstreamError` where it does not."""
+        try:
+            return cls(
+                id=int(told["id"]),
+                guid=str(told["guid"]),
+                at=datetime.fromisoformat(told["delivered_at"]).astimezone(UTC),
+                succeeded=200 <= int(told["status_code"]) < 300,
+            )
+        except (KeyError, TypeError, ValueError):
+            raise UpstreamError("GitHub's list of deliveries cannot be understood.") from None
 
 
 def failed(attempts: Iterable[Attempt], *, now: datetime) -> list[Attempt]:
@@ -74,17 +78,25 @@ class Redeliveries:
 
     def ask(self) -> int:
         """Have failed deliveries come again. Returns how many."""
-        requester = self._access.app().requester
-        due = self.due()[:MAX_REDELIVERIES]
-        for attempt in due:
-            with translated(self._clock):
-                requester.requestJsonAndCheck("POST", f"{_PATH}/{attempt.id}/attempts")
-            log.info("delivery is asked for again", delivery_id=attempt.guid)
-        return len(due)
+        return sum(self._is_asked(attempt) for attempt in self.due()[:MAX_REDELIVERIES])
 
     def due(self) -> list[Attempt]:
         """Those that never arrived."""
         return failed(self._attempts(), now=self._clock())
+
+    def _is_asked(self, attempt: Attempt) -> bool:
+        path = f"{_PATH}/{attempt.id}/attempts"
+        try:
+            with translated(self._clock):
+                self._access.app().requester.requestJsonAndCheck("POST", path)
+        except CallerError as error:
+            # This one alone, and perhaps each time: those behind it come all the same.
+            log.warning(
+                "delivery is not sent again", delivery_id=attempt.guid, reason=error.message
+            )
+            return False
+        log.info("delivery is asked for again", delivery_id=attempt.guid)
+        return True
 
     def _attempts(self) -> Iterator[Attempt]:
         requester = self._access.app().requester
@@ -95,7 +107,7 @@ class Redeliveries:
                 headers, page = requester.requestJsonAndCheck(
                     "GET", f"{_PATH}?per_page=100{cursor}"
                 )
-                attempts = [Attempt.of(one) for one in listing(page)]
+                attempts = [Attempt.of(one) for one in page]
             yield from attempts
             found = _NEXT.search(headers.get("link", ""))
             if found is None or not attempts or attempts[-1].at < oldest:

@@ -7,12 +7,11 @@ from gateway.github.asked import RepositoryRef
 from gateway.github.policy import HeldBack
 from gateway.github.publication import Publication, Published
 from gateway.issues import inert
-from gateway.issues.receipt import held_back_list
+from gateway.issues.receipt import around, held_back_list
 from gateway.sessions.proposing import Proposal
 from gateway.sessions.record import Session
 
 MAX_TITLE = 72
-MAX_ANSWER = 20_000
 
 BRANCH = "claude/session-{session}"
 TITLE = "Changes by Claude"
@@ -33,7 +32,7 @@ def publication(
 
     def body(held_back: Sequence[HeldBack]) -> str:
         listed = held_back_list([{"path": one.path, "rule": one.rule} for one in held_back])
-        return "\n\n".join(filter(None, (listed, ABOUT, inert.text(result, MAX_ANSWER))))
+        return around(result, above="", below="\n\n".join(filter(None, (listed, ABOUT))))
 
     return Publication(
         repository=repository,

@@ -8,6 +8,7 @@ from claude_run.errors import ConfigurationError
 
 API_URL = "https://api.github.com"
 SERVER_URL = "https://github.com"
+API_VERSION = "2022-11-28"
 
 _URL = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?")
 _APP_ID = re.compile(r"[0-9]{1,20}")

@@ -21,16 +21,21 @@ MAX_NAMES = 20
 MAX_OTHERS = 50
 
 
+# GitHub's own bounds of a label and of a login; `_` is in those of managed users.
+LABEL = r"[^\x00-\x1f\x7f,*]{1,50}"
+LOGIN = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+# What `words.mentioned` finds.
+PHRASE = r"@[A-Za-z0-9](-?[A-Za-z0-9]){0,38}"
+
+
 class _Form(NamedTuple):
     pattern: re.Pattern[str]
     words: str
 
 
-# GitHub's own bounds of a label and of a login; `_` is in those of managed users.
-_LABELS = _Form(re.compile(r"[^\x00-\x1f\x7f,*]{1,50}"), "labels")
-_LOGINS = _Form(re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"), "logins")
-# What `words.mentioned` finds.
-_PHRASES = _Form(re.compile(r"@[A-Za-z0-9](-?[A-Za-z0-9]){0,38}"), "words such as @claude")
+_LABELS = _Form(re.compile(LABEL), "labels")
+_LOGINS = _Form(re.compile(LOGIN), "logins")
+_PHRASES = _Form(re.compile(PHRASE), "words such as @claude")
 
 
 class Kind(StrEnum):

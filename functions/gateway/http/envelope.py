@@ -6,6 +6,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from claude_run.errors import Code
+from gateway.timestamp import iso
 
 _NO_REQUEST = "This is no HTTP request that can be understood."
 _WRONG = "Something went wrong in the gateway."
@@ -13,12 +14,7 @@ _WRONG = "Something went wrong in the gateway."
 
 def envelope(code: str, message: str, now: datetime) -> dict[str, str]:
     """The body of an error."""
-    moment = now.astimezone(UTC).isoformat(timespec="milliseconds")
-    return {
-        "error": code,
-        "message": message,
-        "timestamp": moment.removesuffix("+00:00") + "Z",
-    }
+    return {"error": code, "message": message, "timestamp": iso(now)}
 
 
 class Connection(Protocol):

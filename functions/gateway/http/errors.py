@@ -7,7 +7,14 @@ import structlog
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from claude_run.errors import CallerError, ClaudeRunError, Code, ConfigurationError, error_data
+from claude_run.errors import (
+    CallerError,
+    ClaudeRunError,
+    Code,
+    ConfigurationError,
+    error_data,
+    wrong_method,
+)
 from gateway.http.envelope import envelope
 from gateway.http.routes import RUN
 
@@ -19,7 +26,7 @@ _WRONG = "Something went wrong in the gateway."
 _BY_STATUS: Mapping[int, tuple[Code, str]] = {
     400: (Code.VALIDATION_ERROR, "The request cannot be understood."),
     404: (Code.NOT_FOUND, "There is nothing at this path."),
-    405: (Code.METHOD_NOT_ALLOWED, "This path takes another method."),
+    405: (Code.METHOD_NOT_ALLOWED, ""),
     413: (Code.PAYLOAD_TOO_LARGE, "The request is too large."),
     415: (Code.UNSUPPORTED_MEDIA_TYPE, "The body must be application/json."),
 }
@@ -40,7 +47,8 @@ def known(error: Exception) -> ClaudeRunError:
     if isinstance(error, HTTPException) and (error.code or 0) in _BY_STATUS:
         code, message = _BY_STATUS[error.code or 0]
         allow = dict(error.get_headers()).get("Allow")
-        return CallerError(message, code=code, headers={"Allow": allow} if allow else None)
+        headers = {"Allow": allow} if allow else None
+        return CallerError(message or wrong_method(allow), code=code, headers=headers)
     if isinstance(error, ClaudeRunError) and not isinstance(error, ConfigurationError):
         return error
     log.error("unexpected error", exc_info=error)

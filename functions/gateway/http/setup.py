@@ -13,13 +13,13 @@ from gateway.http.setup_browser import Browser
 from gateway.instance import Instance
 from gateway.setup import pages
 from gateway.setup.claude_key import FIELD
-from gateway.setup.facts import iso
 from gateway.setup.manifest import organisation_of
 from gateway.setup.pages import Page
 from gateway.setup.returning import check_return_url
 from gateway.setup.service import Overview, Setup
 from gateway.setup.setup_code import NO_CODE, Ticket
 from gateway.store import StoreUnavailableError
+from gateway.timestamp import iso
 
 # A key of four kilobytes, every character of it escaped.
 MAX_BODY_BYTES = 16 * 1024
@@ -29,6 +29,12 @@ NOTHING = "default-src 'none'; frame-ancestors 'none'"
 CODE_HEADER = "X-Setup-Code"
 CODE_FIELD = "setupCode"
 
+# What a person has typed or brought along, by the name that programs know.
+_NAMES = {
+    "code": "What GitHub sent back",
+    "state": "What GitHub sent back",
+    "organization": "Organisation",
+}
 _APP_ID = re.compile(r"[0-9]{1,20}")
 _HEADINGS = {
     Code.UNAUTHORIZED: "The setup code is needed",
@@ -245,6 +251,7 @@ class SetupRoutes:
         page = self._look.overview(
             seen,
             form_token=ticket.form_token(self._setup.codes()[0]) if ticket is not None else "",
+            is_reached=self._setup.is_reached(self._browser.origin()),
             error=error,
             notice=notice or _argument("done"),
             look_failed=look_failed,
@@ -258,7 +265,7 @@ class SetupRoutes:
         if error.code is Code.UNAVAILABLE and error.message == NO_CODE:
             return _html(self._look.no_code())
         heading = _HEADINGS.get(error.code, "That did not work")
-        return _html(self._look.error(heading, error.message))
+        return _html(self._look.error(heading, _to_a_person(error.message)))
 
 
 def _html(page: Page, status: int = 200) -> Response:
@@ -289,6 +296,12 @@ def _without_field(error: ClaudeRunError) -> str:
     """The sentence for a form, where it stands beside the field."""
     text = error.message.removeprefix(f"{FIELD}: ")
     return text[:1].upper() + text[1:]
+
+
+def _to_a_person(message: str) -> str:
+    """The message, with the name that a page has for what a program sends."""
+    field, colon, rule = message.partition(": ")
+    return f"{_NAMES[field]}: {rule}" if colon and field in _NAMES else message
 
 
 def _name(ticket: Ticket | None) -> str:

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 import structlog
 from flask import Response, request
 
+from claude_run.sse import OPEN
+
 log = structlog.get_logger()
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
-# At once, so that proxies and callers see the stream open before anything is said.
-OPEN = b": stream open\n\n"
 # How long a reader may take nothing at all: it holds a thread.
 STALL_SECONDS = 600.0
 
@@ -34,6 +34,7 @@ def answer(
 
 def _sent(chunks: Iterator[bytes], *, opened: bool) -> Iterator[bytes]:
     if not opened:
+        # At once, so that proxies and callers see it before anything is said.
         yield OPEN
     try:
         yield from chunks

@@ -1,5 +1,6 @@
 """The comment that follows a run: while it waits, and while it works. Pure."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 from gateway.issues import inert
@@ -8,10 +9,11 @@ from gateway.issues.standing import Standing
 
 WORKING = "### Claude is working on it"
 STARTING = "Getting the repository ready."
+THINKING = "Thinking about it."
 WAITING = "### Claude will work on it"
 NO_ROOM = "It has to wait: {reason}. It begins by itself as soon as it can; you need not ask again."
 NOW = "**Now:** {words} {about}"
-SO_FAR = "{time} · {calls} · ${cost:.2f} so far"
+SO_FAR = "${cost:.2f} so far"
 HOW_TO_STOP = "`{phrase} stop` ends it."
 AND_MORE = "… and {count} more"
 
@@ -32,8 +34,8 @@ def working(standing: Standing, *, key: str, phrase: str, elapsed: timedelta) ->
         mark(key),
         WORKING,
         checklist(standing.plan),
-        _now(standing) if standing.doing else STARTING,
-        "<sub>{}</sub>".format(" · ".join((_so_far(standing, elapsed), how_to_stop(phrase)))),
+        _now(standing),
+        "<sub>{}</sub>".format(" · ".join((*_so_far(standing, elapsed), how_to_stop(phrase)))),
     )
 
 
@@ -62,13 +64,23 @@ def _step(step: Step) -> str:
 
 
 def _now(standing: Standing) -> str:
-    words, about = standing.doing or ("", "")
-    return NOW.format(words=words, about=inert.code(about, MAX_ABOUT))
+    if standing.doing is not None:
+        words, about = standing.doing
+        return NOW.format(words=words, about=inert.code(about, MAX_ABOUT))
+    if standing == Standing():
+        return STARTING
+    # A plan speaks for itself.
+    return "" if standing.plan.steps else THINKING
 
 
-def _so_far(standing: Standing, elapsed: timedelta) -> str:
-    calls = f"{standing.calls} tool {'call' if standing.calls == 1 else 'calls'}"
-    return SO_FAR.format(time=duration(elapsed), calls=calls, cost=standing.cost_usd)
+def _so_far(standing: Standing, elapsed: timedelta) -> Iterator[str]:
+    """The figures there are: none before the model has answered."""
+    if standing == Standing():
+        return
+    yield duration(elapsed)
+    if standing.calls:
+        yield f"{standing.calls} tool {'call' if standing.calls == 1 else 'calls'}"
+    yield SO_FAR.format(cost=standing.cost_usd)
 
 
 def how_to_stop(phrase: str) -> str:

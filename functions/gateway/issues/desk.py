@@ -93,13 +93,17 @@ class Desk:
 
     # --- before ------------------------------------------------------------------------------
 
-    def may_write(self, asked: Asked) -> bool:
-        """Whether whoever asks may write to the repository, as GitHub says now."""
-        return permission.may_write(self._access, asked)
+    def may_stop(self, asked: Asked) -> bool:
+        """Whether it is said to us, by somebody who may write to the repository, as it is now."""
+        if not self._may_write(asked):
+            return False
+        # A deployment may listen to whatever a repository chooses: then to each mention of anybody.
+        triggers = self._file(asked).file.chosen(self._triggers.usual)
+        return triggers.first(asked.signs, slug=self._voice.slug) is not None
 
     def admit(self, item: WorkItem, asked: Sequence[Asked]) -> Admission:
         """Look who asks for what, and say that it begins."""
-        served = [one for one in asked if self.may_write(one)]
+        served = [one for one in asked if self._may_write(one)]
         if not served:
             return DENIED
         chosen = self._file(served[0])
@@ -130,6 +134,9 @@ class Desk:
             },
         )
 
+    def _may_write(self, asked: Asked) -> bool:
+        return permission.may_write(self._access, asked)
+
     def _file(self, asked: Asked) -> Read:
         client = self._access.client(asked.repository, _CONTENTS)
         path = f"/repos/{asked.repository.name}/contents/{repository_file.PATH}"
@@ -142,7 +149,7 @@ class Desk:
             if error.code is not Code.NOT_FOUND:
                 raise
             return Read(file=RepositoryFile())
-        return repository_file.told(answer)
+        return repository_file.read_answer(answer)
 
     def _options(self, file: RepositoryFile) -> dict[str, Any]:
         usual = self._settings
@@ -218,7 +225,7 @@ class Desk:
         asked = Asked.from_data(item.asked or {})
         # It failed before anything was said: whoever may not ask gets no answer.
         begun = item.comment is not None or self._voice.found(item, asked) is not None
-        if not begun and not self.may_write(asked):
+        if not begun and not self._may_write(asked):
             return
         body = receipt.report(item)
         try:

@@ -7,11 +7,13 @@ no issue, loads no picture and is no HTML. Code is shown as it is: nothing in it
 import re
 
 from gateway.issues.invisible import without_unseen
-from gateway.issues.markdown import Kind, parse
+from gateway.issues.markdown import Kind, Parsed, parse
 
 # Drawn as nothing, and enough that GitHub does not see a mention or a reference any more.
 BREAK = "\u200b"
 CUT = "…"
+# What is made harmless is longer; a text of nothing but `<` four times.
+MAX_GROWTH = 1.25
 
 _MENTION = re.compile(r"@(?=[A-Za-z0-9])")
 _NUMBER = re.compile(r"(#|GH-)(?=[0-9])", re.IGNORECASE)
@@ -24,6 +26,8 @@ _COMMIT = re.compile(
 _ENTITY = re.compile(r"&(?=#|[A-Za-z])")
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]()#+!|~>$-])")
 _SPACE = re.compile(r"\s+")
+# A fence to some readers, the head of a table to others.
+_FENCE_OR_TABLE = re.compile(r"^[ >\t]*(?:```|~~~)[^\n]*\|", re.MULTILINE)
 _TICKS = re.compile(r"`+")
 
 
@@ -32,14 +36,19 @@ def text(given: str, limit: int) -> str:
 
     It may end within a block of code: what we say stands before it.
     """
-    seen, _ = without_unseen(given.replace("\r\n", "\n").replace("\r", "\n"))
-    cut = _cut(seen, limit)
-    shown = "".join(
-        token.text if token.kind is Kind.CODE else _harmless(token.text)
-        # There is no HTML in what goes out: that decides what of it is code.
-        for token in parse(cut, html=False).tokens
-    )
-    return shown.strip("\n")
+    return _shown(given, limit)[0]
+
+
+def closed_text(given: str, limit: int) -> str | None:
+    """The same, behind which something may come after a blank line, that is no part of it.
+
+    None where that is not certain, or where it is much longer than it was.
+    """
+    shown, parsed = _shown(given, limit)
+    if not parsed.sure or len(shown) > MAX_GROWTH * limit or _FENCE_OR_TABLE.search(shown):
+        return None
+    # Lists, quotes and paragraphs end with a line that is not indented; a fence does not.
+    return shown if parsed.open_fence is None else f"{shown}\n{parsed.open_fence}"
 
 
 def line(given: str, limit: int) -> str:
@@ -62,8 +71,22 @@ def code(given: str, limit: int) -> str:
     fence = "`" * (1 + max((len(run) for run in _TICKS.findall(cut)), default=0))
     # Next to a backtick a space belongs to the fence and is not shown.
     gap = " " if "`" in cut else ""
-    # A table's cell ends at a bar, in code too.
-    return f"{fence}{gap}{cut}{gap}{fence}".replace("|", "\\|")
+    return f"{fence}{gap}{cut}{gap}{fence}"
+
+
+def cell(given: str, limit: int) -> str:
+    """`code` in a table, where a cell ends at a bar, in code too; elsewhere `\\|` is shown so."""
+    return code(given, limit).replace("|", "\\|")
+
+
+def _shown(given: str, limit: int) -> tuple[str, Parsed]:
+    seen, _ = without_unseen(given.replace("\r\n", "\n").replace("\r", "\n"))
+    # There is no HTML in what goes out: that decides what of it is code.
+    parsed = parse(_cut(seen, limit), html=False)
+    shown = "".join(
+        token.text if token.kind is Kind.CODE else _harmless(token.text) for token in parsed.tokens
+    )
+    return shown.strip("\n"), parsed
 
 
 def _harmless(shown: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from claude_run.errors import CallerError
 from gateway.github.asked import Asked
+from gateway.github.marks import without_mark
 from gateway.issues.clean import clean
 from gateway.work.claims import MAX_JOINED
 
@@ -61,7 +62,8 @@ def build(asked: Sequence[Asked]) -> Prompt:
     newest = asked[-1]
     title = seen(newest.title)[:MAX_TITLE].replace("\n", " ")
     about = next((one.issue_text for one in reversed(asked) if one.issue_text), "")
-    background = seen(about)
+    # Our own mark in a text of ours is nothing that anybody has hidden there.
+    background = seen(without_mark(about))
     requests = [(one, seen(one.text)) for one in asked[:MAX_REQUESTS]]
     if not title and not background and not any(text for _, text in requests):
         raise CallerError(NOTHING)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from claude_run.errors import Code
+from claude_run.workspace import from_inside
 from gateway.github.asked import Asked
 from gateway.github.marks import MAX_TITLE
 from gateway.github.policy import HeldBack
@@ -14,18 +15,23 @@ from gateway.issues.comment import duration, joined, mark
 from gateway.work.record import WorkItem
 
 OPENED = "### Claude opened a pull request: {link}"
+UPDATED = "### Claude updated the pull request: {link}"
 ANSWERED = "### Claude's answer"
 EARLY = "### Claude did not finish"
 CANCELLED = "### Stopped"
 FAILED = "### Claude could not do it"
 DRAFT = "What was done until then is in a draft: {link}."
+NOT_FINISHED = "**Not finished.** {reason}"
 NO_CHANGE = "Nothing was changed, so there is no pull request."
 ALL_HELD_BACK = "All that was changed is held back, so there is no pull request."
 FROM_FORK = (
     "This pull request comes from a fork, which cannot be written to: nothing was published. "
     "What was found is below."
 )
-HELD_BACK = "**Held back**, because a rule of this deployment keeps it from being published:"
+HELD_BACK = "**Held back**: rules of this deployment (`POLICY_…`) keep this from being published."
+TO_HAVE_IT = (
+    "To have it all the same, ask Claude for its text in a comment, and commit it yourself."
+)
 GO_ON = (
     "To go on, write a comment with `{phrase}` here{there}: Claude remembers what was said and "
     "done."
@@ -35,6 +41,8 @@ FIXES = "Fixes #{number}"
 FOR = "For #{number}"
 ASKED_BY = "Asked by {author} in #{number}."
 TITLE = "Issue {number}"
+# Between the agent's words and ours.
+RULE = "---"
 
 # What happened, and what to do; of what is not named here there is nothing to do but try again.
 _REASONS: Mapping[Code, str] = {
@@ -49,7 +57,7 @@ _REASONS: Mapping[Code, str] = {
     ),
     Code.INTERRUPTED: "The machine that it ran on went away. Go on from here when you like.",
     Code.SHUTDOWN: "The machine that it ran on was shut down. Go on from here when you like.",
-    Code.CANCELLED: "Somebody with write access asked to stop.",
+    Code.CANCELLED: "Somebody with write access asked to stop. What was changed is not published.",
     Code.NO_CREDENTIAL: (
         "There is no key for Claude. An operator stores one on the set-up page, `/gh-setup`; then "
         "ask again."
@@ -75,7 +83,16 @@ _ANYTHING_ELSE = (
     "Something failed on the way. Ask again; if it stays so, an operator finds it in the logs."
 )
 
+# Then the last words are Claude Code's own, about what the reason says already.
+_NOT_CLAUDES_WORDS = frozenset(
+    {
+        *(Code.UPSTREAM_AUTH, Code.UPSTREAM_RATE_LIMIT, Code.UPSTREAM_OVERLOADED),
+        *(Code.UPSTREAM_ERROR, Code.NO_CREDENTIAL),
+    }
+)
+
 _TABLE_BEGINS = ("<details><summary>Receipt</summary>", "", "| | |", "|---|---|")
+_TABLE_ENDS = ("", "</details>")
 
 MAX_ANSWER = 30_000
 MAX_MESSAGE = 500
@@ -86,18 +103,18 @@ MAX_PATHS = 20
 
 def report(item: WorkItem) -> str:
     """The comment of an item that is over."""
-    outcome, publication = item.outcome, item.publication
-    code = Code(outcome["code"]) if outcome["code"] else None
+    publication, code = item.publication, _code(item)
     there = THERE if publication.get("url") else ""
-    return joined(
-        mark(item.key),
-        _heading(code, publication),
-        _what_happened(item, code),
-        held_back_list(publication.get("heldBack", ()), publication.get("heldBackCount")),
-        "\n".join(f"> ⚠️ {inert.line(one, MAX_MESSAGE)}" for one in item.facts.get("warnings", ())),
-        _table(item),
-        f"<sub>{GO_ON.format(phrase=phrase(item), there=there)}</sub>",
-        _answer(outcome["result"]),
+    return around(
+        _said(item, code),
+        above=joined(mark(item.key), _heading(code, publication), _what_happened(item, code)),
+        below=joined(
+            _why_no_pull_request(item, code),
+            _held_back(publication.get("heldBack", ()), publication.get("heldBackCount")),
+            *(f"> ⚠️ {inert.line(one, MAX_MESSAGE)}" for one in item.facts.get("warnings", ())),
+            _table(item),
+            f"<sub>{GO_ON.format(phrase=phrase(item), there=there)}</sub>",
+        ),
     )
 
 
@@ -105,18 +122,50 @@ def pull_request(item: WorkItem, held_back: Sequence[HeldBack]) -> tuple[str, st
     """Its title and text."""
     asked = Asked.from_data(item.asked or {})
     title = inert.title(asked.title, MAX_TITLE) or TITLE.format(number=asked.issue)
-    # On somebody's pull request it is a part of that, and settles nothing by itself.
-    reference = (FOR if asked.is_pull else FIXES).format(number=asked.issue)
     told = [{"path": one.path, "rule": one.rule} for one in held_back]
     by = ASKED_BY.format(author=inert.line(asked.author, MAX_NAME), number=asked.issue)
-    body = joined(
-        reference,
-        held_back_list(told),
-        _table(item, in_pull_request=True),
-        f"<sub>{by} {GO_ON.format(phrase=phrase(item), there='')}</sub>",
-        _answer(item.outcome["result"]),
+    code = _code(item)
+    early = NOT_FINISHED.format(reason=reason(code, item.outcome["message"])) if code else ""
+    body = around(
+        _said(item, code),
+        above=joined(_reference(item, asked), early),
+        below=joined(
+            _held_back(told),
+            _table(item, in_pull_request=True),
+            f"<sub>{by} {GO_ON.format(phrase=phrase(item), there='')}</sub>",
+        ),
     )
     return title, body
+
+
+def _code(item: WorkItem) -> Code | None:
+    return Code(item.outcome["code"]) if item.outcome["code"] else None
+
+
+def _said(item: WorkItem, code: Code | None) -> str:
+    return "" if code in _NOT_CLAUDES_WORDS else str(item.outcome["result"])
+
+
+def _reference(item: WorkItem, asked: Asked) -> str:
+    """What a pull request is for: what its conversation began with, wherever that goes on."""
+    number = (item.conversation or asked.conversation).rpartition("-")[2]
+    if number == str(asked.issue):
+        # On somebody's pull request it is a part of that, and settles nothing by itself.
+        return (FOR if asked.is_pull else FIXES).format(number=number)
+    # Asked on our own pull request, whose text says which of the two it is.
+    fixes = FIXES.format(number=number)
+    return (
+        fixes if asked.issue_text.partition("\n")[0].strip() == fixes else FOR.format(number=number)
+    )
+
+
+def around(answer: str, *, above: str, below: str) -> str:
+    """What the agent said between our own words, in which nothing of it can end."""
+    told = from_inside(answer)
+    closed = inert.closed_text(told, MAX_ANSWER)
+    if closed is None:
+        return joined(above, below, RULE, inert.text(told, MAX_ANSWER))
+    return joined(above, closed, RULE if closed else "", below)
 
 
 def phrase(item: WorkItem) -> str:
@@ -129,18 +178,14 @@ def reason(code: Code, message: str) -> str:
     return _REASONS.get(code, _ANYTHING_ELSE).format(message=inert.line(message, MAX_MESSAGE))
 
 
-def _answer(result: str) -> str:
-    """What the agent said, last of all: it may hold half a block of code."""
-    text = inert.text(result, MAX_ANSWER)
-    return f"---\n\n{text}" if text else ""
-
-
 def _heading(code: Code | None, publication: Mapping[str, Any]) -> str:
     if code is Code.CANCELLED:
         return CANCELLED
     if code is not None:
         return EARLY if publication.get("url") else FAILED
-    return OPENED.format(link=_link(publication)) if publication.get("url") else ANSWERED
+    if not publication.get("url"):
+        return ANSWERED
+    return (UPDATED if publication.get("updated") else OPENED).format(link=_link(publication))
 
 
 def _what_happened(item: WorkItem, code: Code | None) -> str:
@@ -148,11 +193,18 @@ def _what_happened(item: WorkItem, code: Code | None) -> str:
     if code is not None:
         draft = DRAFT.format(link=_link(publication)) if publication.get("url") else ""
         return " ".join(filter(None, (reason(code, item.outcome["message"]), draft)))
-    if publication.get("url"):
+    return FROM_FORK if _is_of_fork(item) else ""
+
+
+def _why_no_pull_request(item: WorkItem, code: Code | None) -> str:
+    publication = item.publication
+    if code is not None or publication.get("url") or _is_of_fork(item):
         return ""
-    if item.facts.get("commentOnly"):
-        return FROM_FORK
     return ALL_HELD_BACK if publication.get("heldBack") else NO_CHANGE
+
+
+def _is_of_fork(item: WorkItem) -> bool:
+    return not item.publication.get("url") and bool(item.facts.get("commentOnly"))
 
 
 def _link(publication: Mapping[str, Any]) -> str:
@@ -173,25 +225,28 @@ def held_back_list(held_back: Sequence[Mapping[str, str]], count: int | None = N
     return "\n".join((HELD_BACK, "", *lines))
 
 
+def _held_back(held_back: Sequence[Mapping[str, str]], count: int | None = None) -> str:
+    return joined(held_back_list(held_back, count), TO_HAVE_IT if held_back else "")
+
+
 def _table(item: WorkItem, *, in_pull_request: bool = False) -> str:
     outcome, publication = item.outcome, item.publication
     usage = outcome["usage"]
+    tokens_in, tokens_out = usage["inputTokens"], usage["outputTokens"]
     rows = {
         "Files": _files(publication),
         "Turns": str(outcome["turns"]) if outcome["turns"] is not None else "",
-        "Tokens": f"{usage['inputTokens']:,} in · {usage['outputTokens']:,} out",
-        "Cost": f"${usage['costUsd']:.2f}",
+        "Tokens": f"{tokens_in:,} in · {tokens_out:,} out" if tokens_in or tokens_out else "",
+        "Cost": f"${usage['costUsd']:.2f}" if tokens_in or tokens_out else "",
         "Time": duration(timedelta(seconds=outcome["seconds"])),
         "Denied": _counted(outcome["denied"]),
         "Removed from the request": _removed(item.facts.get("removed", {})),
-        "Session": inert.code((item.session or "").partition(".")[2], MAX_NAME)
+        "Session": inert.cell((item.session or "").partition(".")[2], MAX_NAME)
         if item.session and not in_pull_request
         else "",
     }
     lines = [f"| {name} | {value} |" for name, value in rows.items() if value]
-    return "\n".join(
-        ("<details><summary>Receipt</summary>", "", "| | |", "|---|---|", *lines, "", "</details>")
-    )
+    return "\n".join((*_TABLE_BEGINS, *lines, *_TABLE_ENDS))
 
 
 def _files(publication: Mapping[str, Any]) -> str:
@@ -199,7 +254,7 @@ def _files(publication: Mapping[str, Any]) -> str:
     if not files:
         return ""
     count = publication.get("fileCount", len(files))
-    names = ", ".join(inert.code(path, MAX_NAME) for path in files[:MAX_PATHS])
+    names = ", ".join(inert.cell(path, MAX_NAME) for path in files[:MAX_PATHS])
     more = f" and {count - MAX_PATHS} more" if count > MAX_PATHS else ""
     return f"{count}: {names}{more}"
 
@@ -207,9 +262,9 @@ def _files(publication: Mapping[str, Any]) -> str:
 def _counted(denied: Sequence[str]) -> str:
     counts = Counter(denied).most_common(MAX_PATHS)
     return ", ".join(
-        inert.code(name, MAX_NAME) + (f" ({times})" if times > 1 else "") for name, times in counts
+        inert.cell(name, MAX_NAME) + (f" ({times})" if times > 1 else "") for name, times in counts
     )
 
 
 def _removed(removed: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {inert.line(what, MAX_NAME)}" for what, count in removed.items())
+    return ", ".join(f"{inert.line(what, MAX_NAME)}: {count}" for what, count in removed.items())

@@ -15,16 +15,15 @@ from pydantic import ConfigDict, Field, StringConstraints
 from claude_run.errors import CallerError, UpstreamError
 from claude_run.wire import BudgetUsd, MaxTurns, ModelName, TimeoutMinutes, ToolRules, Wire, parse
 from gateway.github.failures import given, mapping
-from gateway.github.trigger_settings import MAX_NAMES, Triggers
+from gateway.github.trigger_settings import LABEL, LOGIN, MAX_NAMES, PHRASE, Triggers
 
 PATH = ".github/claude-run.yml"
 MAX_BYTES = 64 * 1024
 MAX_INSTRUCTIONS = 20_000
-TOO_LARGE = f"it is larger than {MAX_BYTES} bytes"
 
-Label = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f,*]{1,50}$")]
-Login = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-Phrase = Annotated[str, StringConstraints(pattern=r"^@[A-Za-z0-9](-?[A-Za-z0-9]){0,38}$")]
+Label = Annotated[str, StringConstraints(pattern=f"^{LABEL}$")]
+Login = Annotated[str, StringConstraints(pattern=f"^{LOGIN}$")]
+Phrase = Annotated[str, StringConstraints(pattern=f"^{PHRASE}$")]
 
 
 class _Choice(Wire):
@@ -78,21 +77,19 @@ class Read:
     complaint: str | None = None
 
 
-def told(answer: Any) -> Read:  # noqa: ANN401 - GitHub's
-    """The file as GitHub's contents API tells it; `UpstreamError` where it does not.
+def read_answer(answer: Any) -> Read:  # noqa: ANN401 - GitHub's
+    """The file as GitHub's contents API gives it; `UpstreamError` where it is another's answer.
 
-    https://docs.github.com/en/rest/repos/contents#get-repository-content
+    https://docs.github.com/en/rest/repos/contents#get-repository-content: a folder is a list, and
+    what is larger than a megabyte comes without its content.
     """
-    # A folder is a list. A link is shown as the file that it leads to, if there is one.
     kind = "dir" if isinstance(answer, list) else given(mapping(answer).get("type"))
-    if kind != "file":
-        return _not_used("it is not a file")
-    if answer.get("encoding") == "none":  # of more than a megabyte
-        return _not_used(TOO_LARGE)
+    if kind != "file" or answer.get("encoding") == "none":
+        return _refused(f"it is no file of at most {MAX_BYTES} bytes")
     try:
         return read(base64.b64decode(given(answer.get("content"))))
-    except (TypeError, ValueError):
-        raise UpstreamError("GitHub's answer cannot be understood.") from None
+    except (ValueError, TypeError):
+        raise UpstreamError(f"GitHub's answer about {PATH} cannot be read.") from None
 
 
 def read(data: bytes) -> Read:
@@ -100,16 +97,16 @@ def read(data: bytes) -> Read:
     try:
         return Read(file=parse(RepositoryFile, _loaded(data)))
     except CallerError as error:
-        return _not_used(error.message)
+        return _refused(error.message)
 
 
-def _not_used(reason: str) -> Read:
+def _refused(reason: str) -> Read:
     return Read(file=RepositoryFile(), complaint=f"{PATH} is not used, its defaults hold: {reason}")
 
 
 def _loaded(data: bytes) -> dict[str, Any]:
     if len(data) > MAX_BYTES:
-        raise CallerError(TOO_LARGE)
+        raise CallerError(f"it is larger than {MAX_BYTES} bytes")
     try:
         value = yaml.load(data.decode(), Loader=_Loader)  # noqa: S506 - a safe loader's child
     except UnicodeDecodeError:

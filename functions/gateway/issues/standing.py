@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from claude_run.workspace import from_inside
 from gateway.issues.plan import Plan
 from gateway.sessions.events import SessionEvent
 
@@ -32,7 +33,6 @@ class Standing:
 
     plan: Plan = field(default_factory=Plan)
     doing: tuple[str, str] | None = None
-    workspace: str = ""
     calls: int = 0
     cost_usd: float = 0.0
 
@@ -45,8 +45,6 @@ class Standing:
                 return self._planned(event)
             case "usage":
                 return replace(self, cost_usd=event.data["costUsd"])
-            case "file_change":
-                return replace(self, workspace=event.data["workspaceDir"])
         return self
 
     def _planned(self, event: SessionEvent) -> "Standing":
@@ -59,12 +57,9 @@ class Standing:
         if name in _PLANNING:
             return known
         words, about = _DOING.get(name, (_USING, ""))
-        return replace(known, doing=(words, self._about(given, about) or name))
+        return replace(known, doing=(words, _about(given, about) or name))
 
-    def _about(self, given: Any, about: str) -> str:  # noqa: ANN401 - a tool's own input
-        value = given.get(about) if isinstance(given, Mapping) else None
-        if not isinstance(value, str):
-            return ""
-        # Where it works says nothing to a reader.
-        inside = self.workspace and value.startswith(f"{self.workspace}/")
-        return value[len(self.workspace) + 1 :] if inside else value
+
+def _about(given: Any, about: str) -> str:  # noqa: ANN401 - a tool's own input
+    value = given.get(about) if isinstance(given, Mapping) else None
+    return from_inside(value) if isinstance(value, str) else ""

@@ -264,6 +264,7 @@ class Driver:
                 turns=session.turn,
                 result=self._translator.result_text,
                 usage=(session.usage + usage).to_json(),
+                agent_turns=self._translator.agent_turns,
                 pr_url=pull,
             )
         else:

@@ -5,15 +5,14 @@ input, a content, a result or a list of files is cut, and says so; text of the m
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from claude_run.sse import encode_event
 from gateway.sessions.bounds import MAX_SHORT, cut, cut_list, is_small, split, to_json
+from gateway.timestamp import iso
 
 MAX_PROMPT_SHOWN = 200
-# The last of a turn.
-TERMINAL = frozenset({"complete", "error"})
 
 
 # A tuple: each piece of an answer makes one, and a frozen dataclass takes twice as long to make.
@@ -26,8 +25,7 @@ class SessionEvent(NamedTuple):
 
 def encode(event: SessionEvent, *, id: int, timestamp: datetime) -> bytes:  # noqa: A002 - SSE's own name
     """The frame of an event."""
-    moment = timestamp.astimezone(UTC).isoformat(timespec="milliseconds")
-    data = to_json({**event.data, "timestamp": moment.removesuffix("+00:00") + "Z"})
+    data = to_json({**event.data, "timestamp": iso(timestamp)})
     return encode_event(data, event=event.name, id=str(id))
 
 
@@ -99,10 +97,13 @@ def complete(
     turns: int,
     result: str,
     usage: Mapping[str, Any],
+    agent_turns: int | None = None,
     pr_url: str | None = None,
 ) -> SessionEvent:
-    """The turn has succeeded; `usage` is the whole session's."""
+    """The turn has succeeded; `usage` is the whole session's, `agent_turns` of this prompt."""
     data: dict[str, Any] = {"sessionId": session_id, "turns": turns, "usage": dict(usage)}
+    if agent_turns is not None:
+        data["agentTurns"] = agent_turns
     if pr_url is not None:
         data["prUrl"] = pr_url
     return SessionEvent("complete", data | _bounded("result", result))

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from claude_run.sse import PING
 from gateway.sessions import log
 from gateway.sessions.live import Feed, Feeds
 from gateway.sessions.log import MAX_BATCH_BYTES, Frame
@@ -17,7 +18,6 @@ from gateway.store import Store
 MAX_STREAM_BYTES = 7_900_000
 MAX_STREAM_SECONDS = 55 * 60.0
 PING_SECONDS = 15.0
-PING = b": ping\n\n"
 # How often an instance that does not drive the session looks into the log.
 POLL_SECONDS = 0.25
 # …and into the record, for its state and its lease.

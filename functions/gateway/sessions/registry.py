@@ -65,6 +65,10 @@ class Registry:
 
     # --- beginning ---------------------------------------------------------------------------
 
+    def refusal(self) -> CallerError | None:
+        """Why a turn with our key could not begin now; None: it could, and has still to reserve."""
+        return self._quota.refusal(self._store, now=self._clock())
+
     def start(self, session: Session, wanted: Wanted) -> Claim:
         """Begin a session's first turn. `CallerError` CONFLICT, QUOTA_EXCEEDED; then no trace."""
         return self._store.transact(lambda tx: self.start_in(tx, session, wanted))

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints,
 
 from claude_run import __version__
 from claude_run.errors import CallerError, Code, UpstreamError
+from gateway.github.settings import API_VERSION
 
 SECONDS = 20.0
 CONNECT_SECONDS = 5.0
@@ -69,7 +70,7 @@ def convert(api_url: str, code: str) -> NewApp:
     limits = httpx2.Timeout(SECONDS, connect=CONNECT_SECONDS)
     headers = {
         "Accept": "application/vnd.github+json",
-        "X-GitHub-Api-Version": "2022-11-28",
+        "X-GitHub-Api-Version": API_VERSION,
         "User-Agent": f"claude-run/{__version__}",
     }
     try:

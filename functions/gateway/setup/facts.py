@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from gateway.counters import Counts
@@ -12,6 +12,7 @@ from gateway.metrics import read_counts
 from gateway.setup.claude_key import ClaudeKey
 from gateway.setup.record import AppRecord, Apps
 from gateway.store import Store
+from gateway.timestamp import iso
 from gateway.vault import Vault
 
 
@@ -92,11 +93,3 @@ class Facts:
         at = self.claude.stored_at() if has_key else None
         claude = {"configured": has_key, **({"setupAt": iso(at)} if at is not None else {})}
         return {"github": self.app().status(), "claude": claude}
-
-
-def iso(moment: datetime | None) -> str | None:
-    """As the API reference writes a time."""
-    if moment is None:
-        return None
-    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
-    return text.removesuffix("+00:00") + "Z"

@@ -25,7 +25,7 @@ MAX_INSTALLATIONS = 20
 
 
 def look(app: "GithubIntegration", clock: Callable[[], datetime]) -> list[InstallationRecord]:
-    """All installations, and the repositories of each; what GitHub cannot say is ours to raise."""
+    """The installations and the repositories of each; what GitHub cannot say is ours to raise."""
     end = time.monotonic() + SECONDS
     with translated(clock):
         query = {"per_page": MAX_INSTALLATIONS}
@@ -35,7 +35,9 @@ def look(app: "GithubIntegration", clock: Callable[[], datetime]) -> list[Instal
 
 def _installation(app: "GithubIntegration", told: Any, end: float) -> InstallationRecord:  # noqa: ANN401
     try:
-        number, account = int(told["id"]), str(told["account"]["login"])
+        number, owner = int(told["id"]), told["account"]
+        # An enterprise has a slug and no login.
+        account = str(owner.get("login") or owner["slug"])
         is_suspended = told.get("suspended_at") is not None
     except (AttributeError, KeyError, TypeError, ValueError):
         raise _nonsense() from None

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gateway.setup import manifest, setup_code
+from gateway.setup.record import AppRecord
 from gateway.setup.service import Asking, Overview
 from gateway.setup.states import LIFETIME
 
@@ -82,33 +83,20 @@ class Look:
         seen: Overview,
         *,
         form_token: str,
+        is_reached: bool,
         error: str = "",
         notice: str = "",
         look_failed: str = "",
         return_url: str | None = None,
     ) -> Page:
-        """Shows what is done and what is left. `error`: of the Claude key's form."""
+        """Shows what is done and what is left.
+
+        `is_reached`: whether GitHub can send deliveries here. `error`: of the Claude key's form.
+        """
         steps = _steps(seen)
-        record = seen.app.record
-        links: dict[str, Any] = dict.fromkeys(("app_url", "install_url", "app_settings_url"))
-        # One that was brought along may have no name here yet.
-        if record is not None and record.slug:
-            url = record.url or manifest.app_url(self.server_url, slug=record.slug)
-            links = {
-                "app_url": url,
-                "install_url": f"{url}/installations/new",
-                "app_settings_url": manifest.settings_url(
-                    self.server_url,
-                    owner=record.owner,
-                    slug=record.slug,
-                    is_organisation=record.is_organisation,
-                )
-                if record.url
-                else None,
-            }
         return self._page(
             "overview.html",
-            **links,
+            **self._links(seen.app.record),
             steps=steps,
             left=sum(status != "done" for status in steps.values()),
             all_done=all(status == "done" for status in steps.values()),
@@ -117,6 +105,7 @@ class Look:
             counts=seen.counts,
             installations=_installations(seen),
             form_token=form_token,
+            is_reached=is_reached,
             error=error,
             notice=NOTICES.get(notice, ""),
             look_failed=look_failed,
@@ -124,6 +113,24 @@ class Look:
             return_host=urlsplit(return_url or "").netloc,
             vault="Secret Manager" if self.on_cloud else "a file that only you can read",
         )
+
+    def _links(self, record: AppRecord | None) -> dict[str, Any]:
+        """To the App's pages on GitHub, where they are known."""
+        # One that was brought along may have no name here yet.
+        if record is None or not record.slug:
+            return dict.fromkeys(("app_url", "install_url", "app_settings_url"))
+        url = record.url or manifest.app_url(self.server_url, slug=record.slug)
+        settings_url = manifest.settings_url(
+            self.server_url,
+            owner=record.owner,
+            slug=record.slug,
+            is_organisation=record.is_organisation,
+        )
+        return {
+            "app_url": url,
+            "install_url": f"{url}/installations/new",
+            "app_settings_url": settings_url if record.url else None,
+        }
 
     def _page(self, template: str, *, forms_to: str = "", **values: Any) -> Page:  # noqa: ANN401
         style = _style()

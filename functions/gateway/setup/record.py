@@ -87,9 +87,9 @@ class AppRecord:
     """The App. `installations` stand by their number, as text.
 
     `owner`: whose App it is; of one that somebody brought along, who installed it first. `url`:
-    its page on GitHub, empty for one that was brought along. `key_digest`: of the private key that
-    is its own, by which it is found in the vault while another App's is there as well. `removed`:
-    installations that were.
+    its page on GitHub, empty for one that was brought along. `key_digest` and
+    `secret_digest`: of its private key and of its webhook secret, by which they are found in the
+    vault while another App's are there as well. `removed`: installations that were.
     """
 
     app_id: str
@@ -99,6 +99,7 @@ class AppRecord:
     url: str = ""
     is_organisation: bool = False
     key_digest: str = ""
+    secret_digest: str = ""
     installations: Mapping[str, InstallationRecord] = field(default_factory=dict)
     removed: tuple[int, ...] = ()
 
@@ -142,6 +143,7 @@ class AppRecord:
             "url": self.url,
             "organisation": self.is_organisation,
             "keyDigest": self.key_digest,
+            "secretDigest": self.secret_digest,
             "installations": {key: one.to_data() for key, one in self.installations.items()},
             "removed": list(self.removed),
         }
@@ -157,6 +159,7 @@ class AppRecord:
             url=data["url"],
             is_organisation=data["organisation"],
             key_digest=data["keyDigest"],
+            secret_digest=data.get("secretDigest", ""),
             installations={
                 key: InstallationRecord.from_data(key, one)
                 for key, one in data["installations"].items()

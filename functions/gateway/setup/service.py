@@ -168,6 +168,7 @@ class Setup:
         taken = self._states.take(state, browser)
         try:
             self._check_place(taken.replaces)
+            self._put_first()
             app = conversion.convert(self.settings.github.api_url, code)
         except ClaudeRunError:
             self._states.give_back(taken)
@@ -180,9 +181,10 @@ class Setup:
     def _kept(self, app: NewApp, state: State) -> AppRecord:
         server_url = self.settings.github.server_url
         key = app.pem.get_secret_value()
+        secret = app.webhook_secret.get_secret_value() if app.webhook_secret else ""
         # Deliveries may come at once: their secret is there first.
-        if app.webhook_secret is not None:
-            self._keep(app, WEBHOOK_SECRET, app.webhook_secret.get_secret_value())
+        if secret:
+            self._keep(app, WEBHOOK_SECRET, secret)
         self._keep(app, PRIVATE_KEY, key)
         if app.client_secret is not None:
             self._keep(app, CLIENT_SECRET, app.client_secret.get_secret_value())
@@ -194,9 +196,24 @@ class Setup:
             set_up_at=self._clock(),
             url=manifest.app_url(server_url, slug=app.slug, told=app.html_url),
             key_digest=digest(key),
+            secret_digest=digest(secret) if secret else "",
         )
         self._facts.apps.store(record, replaces=state.replaces)
         return record
+
+    def _put_first(self) -> None:
+        """What the known App has, before what a try has left that came to nothing.
+
+        The vault keeps two of a name: with the next one the known App's own would be gone.
+        """
+        known = self._facts.apps.record()
+        if known is None:
+            return
+        for name, own in ((WEBHOOK_SECRET, known.secret_digest), (PRIVATE_KEY, known.key_digest)):
+            values = self._vault.get_all(name)
+            found = [value for value in values if digest(value) == own]
+            if found and found[0] != values[0]:
+                self._vault.put(name, found[0])
 
     def _keep(self, app: NewApp, name: str, value: str) -> None:
         reason = ""
@@ -231,6 +248,10 @@ class Setup:
                 code=Code.CONFLICT,
                 details={"field": "replace"},
             )
+
+    def is_reached(self, origin: str) -> bool:
+        """Whether GitHub can send deliveries, as far as that can be known here."""
+        return not self._receives or self._webhook_url(origin) is not None
 
     def _webhook_url(self, origin: str) -> str | None:
         if self.settings.setup.webhook_url is not None:

@@ -266,6 +266,7 @@ class Claims:
     def stop(self, item: WorkItem) -> WorkItem | None:
         """End what was asked in the conversation of a stop before it; under its holder's number.
 
+        What was put off is ended by whoever takes it next: on the issue something was said of it.
         Returns the item that a worker is at; it has been told, and where it is `running` its
         session is the caller's to cancel.
         """
@@ -292,14 +293,16 @@ class Claims:
             talk = talk.without([one.key for one in earlier])
             tx.write(Put(talk.path, talk.to_data(now)))
             return None, True
-        if current is None or current.over:
+        if current is None or current.over or current.created_at > held.created_at:
             return None, False
-        if current.state is State.ACCEPTED:
+        if current.untouched:
             self._leave(tx, current.moved(State.CANCELLED, now=now), talk, now)
             return None, False
         told = replace(current, stop_requested=True)
+        if told.state is State.ACCEPTED:
+            told = replace(told, not_before=now)
         tx.write(Put(told.path, told.to_data()))
-        return told, False
+        return (told if told.held else None), False
 
     def _change(self, item: WorkItem, change: Callable[[WorkItem, datetime], WorkItem]) -> WorkItem:
         def work(tx: Transaction) -> WorkItem:

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from claude_run.errors import CallerError, ClaudeRunError, Code
+from claude_run.errors import CallerError, Code
 from claude_run.wire_deliveries import DeliveryDetail, DeliveryView, WorkView
 from gateway.sessions.record import milliseconds
 from gateway.store import Cursor, Query, Store
@@ -15,7 +15,7 @@ from gateway.work import stored
 from gateway.work.delivery import Delivery
 from gateway.work.queue import Queue, newest_key
 from gateway.work.record import WorkItem
-from gateway.work.starter import Starter
+from gateway.work.starter import Starter, try_to_start
 
 log = structlog.get_logger()
 
@@ -60,11 +60,7 @@ class Deliveries:
         """Have its work done: again if it is over, else now. NOT_FOUND, CONFLICT."""
         item = self.queue.replay(delivery_id)
         log.info("delivery is replayed", delivery_id=delivery_id, work=item.key)
-        try:
-            self.starter.start()
-        except ClaudeRunError as error:
-            # What is accepted stays; the sweep starts one.
-            log.warning("no worker was started", reason=error.message)
+        try_to_start(self.starter)
         return self.detail(delivery_id)
 
     def _work(self, delivery: Delivery) -> WorkItem | None:

@@ -75,8 +75,8 @@ class Progress(Protocol):
 class Desk(Protocol):
     """Safe under threads. All of it may be done again, and is done once."""
 
-    def may_write(self, asked: Asked) -> bool:
-        """Whether whoever asks may write to the repository, as GitHub says now."""
+    def may_stop(self, asked: Asked) -> bool:
+        """Whether it is said to us, by somebody who may write to the repository."""
 
     def admit(self, item: WorkItem, asked: Sequence[Asked]) -> Admission:
         """What is to be done about what was asked; it is said on the issue that it begins."""

@@ -36,6 +36,8 @@ class Hold:
     def __init__(self, claims: Claims, item: WorkItem) -> None:
         self._claims = claims
         self.item = item
+        # Until when it was put off, if it was.
+        self.aside: datetime | None = None
         self._left = threading.Event()
         self._lock = threading.Lock()
         self._driven: Stoppable | None = None
@@ -93,6 +95,7 @@ class Hold:
     def set_aside(self, until: datetime, *, counts: bool, told_waiting: bool = False) -> None:
         """As `Claims.set_aside`."""
         self._claims.set_aside(self.item, until=until, counts=counts, told_waiting=told_waiting)
+        self.aside = until
         self._left.set()
 
     # --- being stopped -----------------------------------------------------------------------

@@ -33,7 +33,7 @@ from gateway.work.waiting import wait_for_quota
 log = structlog.get_logger()
 
 _READ = {"contents": "read"}
-# Of what was published; the pull request itself has all of it.
+# Of what was published, for an item is one document; the pull request itself has all of it.
 MAX_KEPT = 100
 MAX_KEPT_PATH = 300
 
@@ -115,6 +115,12 @@ class IssueSteps:
 
     def _run(self, hold: Hold) -> None:
         item = hold.item
+        if item.told_waiting and not item.stop_requested:
+            refusal = self.turns.registry.refusal()
+            if refusal is not None:
+                # Its comment says so. To be admitted anew would say that it begins.
+                wait_for_quota(hold, refusal, now=self.turns.clock())
+                return
         admission = self.desk.admit(item, self._asked(item))
         if not admission.allowed:
             hold.finish(State.DENIED)
@@ -265,30 +271,13 @@ class IssueSteps:
             ),
             proceed=hold.check,
         )
-        hold.published(
-            {
-                "url": published.url,
-                "number": published.number,
-                "branch": published.branch,
-                "commit": published.commit,
-                "draft": published.draft,
-                # An item is one document: of many, the first ones and how many there are.
-                "files": [path[:MAX_KEPT_PATH] for path in published.files[:MAX_KEPT]],
-                "fileCount": len(published.files),
-                "heldBack": [
-                    {"path": one.path[:MAX_KEPT_PATH], "rule": one.rule}
-                    for one in published.held_back[:MAX_KEPT]
-                ],
-                "heldBackCount": len(published.held_back),
-                "commentOnly": published.url is None,
-                "base": changes.base,
-            }
-        )
+        updated = published.number is not None and published.number == self._talk(item).pull
+        hold.published(_kept(published, base=changes.base, updated=updated))
 
     # --- stopping ----------------------------------------------------------------------------
 
     def _stop(self, hold: Hold) -> None:
-        if not self.desk.may_write(Asked.from_data(hold.item.asked or {})):
+        if not self.desk.may_stop(Asked.from_data(hold.item.asked or {})):
             hold.finish(State.DENIED)
             return
         current = self.claims.stop(hold.item)
@@ -302,10 +291,35 @@ class IssueSteps:
         """What this item asks, and then those that are joined to it."""
         found = [stored.item(self.store, key) for key in item.joined]
         items = [item, *(one for one in found if one is not None)]
-        return [Asked.from_data(one.asked) for one in items if one.asked is not None]
+        asked = [Asked.from_data(one.asked) for one in items if one.asked is not None]
+        # What is fresh may be nothing that this repository listens to: then the rest would be.
+        if item.replays is None and self._talk(item).served:
+            return [one.of_served_issue() for one in asked]
+        return asked
 
     def _talk(self, item: WorkItem) -> Conversation:
         return stored.talk(self.store, item.conversation or "")
+
+
+def _kept(published: Published, *, base: str, updated: bool) -> dict[str, Any]:
+    """A publication as the item keeps it; of many files the first ones, and how many there are."""
+    return {
+        "url": published.url,
+        "number": published.number,
+        "branch": published.branch,
+        "commit": published.commit,
+        "draft": published.draft,
+        "updated": updated,
+        "files": [path[:MAX_KEPT_PATH] for path in published.files[:MAX_KEPT]],
+        "fileCount": len(published.files),
+        "heldBack": [
+            {"path": one.path[:MAX_KEPT_PATH], "rule": one.rule}
+            for one in published.held_back[:MAX_KEPT]
+        ],
+        "heldBackCount": len(published.held_back),
+        "commentOnly": published.url is None,
+        "base": base,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,11 @@ MAX_FAREWELLS = MAX_ATTEMPTS + 3
 # How soon somebody who asks to stop is heard, whatever else is done here.
 STOP_LOOK_SECONDS = 1.0
 JOIN_SECONDS = 5.0
+# What a worker waits, altogether, for what it has put off: long enough for what fails for a moment,
+# which else would be tried at the next sweep, and on Google Cloud that may be hours away.
+STAY = timedelta(minutes=5)
+# And how soon it sees that there is something else to do.
+LOOK_SECONDS = 5.0
 _AGAIN = "It failed again and again, and is given up."
 
 
@@ -50,11 +55,16 @@ class Steps(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Worker:
-    """One for each process. `run` once, in its main thread; `interrupt` it from any."""
+    """One for each process. `run` once, in its main thread; `interrupt` it from any.
+
+    `stay`: how long it waits, altogether, for what it has put off itself.
+    """
 
     claims: Claims
     steps: Mapping[Kind, Steps]
     clock: Callable[[], datetime]
+    stay: timedelta = timedelta(0)
+    _aside: list[datetime] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _holds: list[Hold] = field(default_factory=list)
     _interruption: ClaudeRunError | None = None
@@ -64,9 +74,17 @@ class Worker:
         """Until nothing is due, or it is interrupted. `StoreUnavailableError` passes."""
         listener = threading.Thread(target=self._listen, name="stops", daemon=True)
         listener.start()
+        stay = self.stay
         try:
-            while not self._is_interrupted() and (item := self.claims.next()) is not None:
-                self._work(item)
+            while not self._is_interrupted():
+                looked = self.clock()
+                if (item := self.claims.next()) is not None:
+                    self._work(item)
+                elif pause := self._pause(looked, stay):
+                    stay -= pause
+                    self._over.wait(pause.total_seconds())
+                else:
+                    return
         finally:
             self._over.set()
             listener.join(JOIN_SECONDS)
@@ -90,6 +108,16 @@ class Worker:
             except ClaudeRunError as error:
                 log.warning("work was not given back", work=hold.item.key, reason=error.message)
 
+    def _pause(self, looked: datetime, stay: timedelta) -> timedelta:
+        """How long to wait for the next that was put off here; nothing where that is too long.
+
+        What was due when it `looked` was there to be taken then.
+        """
+        with self._lock:
+            self._aside = [until for until in self._aside if until > looked]
+            left = min(self._aside, default=looked) - looked
+        return min(left, timedelta(seconds=LOOK_SECONDS)) if left <= stay else timedelta(0)
+
     # --- one item ----------------------------------------------------------------------------
 
     def _work(self, item: WorkItem) -> None:
@@ -108,28 +136,34 @@ class Worker:
         finally:
             with self._lock:
                 self._holds.remove(hold)
+                if hold.aside is not None:
+                    self._aside.append(hold.aside)
 
     def _take(self, hold: Hold) -> None:
-        steps, item = self.steps[hold.item.kind], hold.item
-        log.info("work begins", state=item.state, attempt=item.attempts)
+        log.info("work begins", state=hold.item.state, attempt=hold.item.attempts)
         try:
-            if item.attempts > MAX_FAREWELLS:
+            self._go_on(hold)
+        except (StaleWorkError, StaleLeaseError) as error:
+            log.warning("work was lost", reason=error.message)
+        log.info("work ends", state=hold.item.state)
+
+    def _go_on(self, hold: Hold) -> None:
+        steps, attempts = self.steps[hold.item.kind], hold.item.attempts
+        try:
+            if attempts > MAX_FAREWELLS:
                 hold.finish(State.FAILED)
-            elif item.attempts > MAX_ATTEMPTS:
+            elif attempts > MAX_ATTEMPTS:
                 steps.fail(hold, UpstreamError(_AGAIN, code=Code.INTERNAL_ERROR))
             else:
                 self._try(steps, hold)
             if hold.interrupted and not hold.left:
                 hold.set_aside(self.clock(), counts=False)
-        except (StaleWorkError, StaleLeaseError) as error:
-            log.warning("work was lost", reason=error.message)
-        except StoreUnavailableError:
-            # Nothing can be written: its lease runs out, and it is taken over.
+        except (StaleWorkError, StaleLeaseError, StoreUnavailableError):
+            # Nothing can be written: it is another's, or its lease runs out and it will be.
             raise
         except Exception:
             log.exception("work failed")
             self._put_off(hold, None)
-        log.info("work ends", state=hold.item.state)
 
     def _try(self, steps: Steps, hold: Hold) -> None:
         try:

@@ -18,7 +18,7 @@ from gateway.vault import open_vault
 from gateway.work.claims import Claims
 from gateway.work.detached import DetachedSteps
 from gateway.work.issue import IssueSteps
-from gateway.work.loop import Worker
+from gateway.work.loop import STAY, Worker
 from gateway.work.pulls import GitHubPulls
 from gateway.work.record import Kind
 from gateway.work.turns import Turns
@@ -68,4 +68,5 @@ def open_worker(settings: RunSettings) -> Worker:
         claims=claims,
         steps={Kind.ISSUE: issues, Kind.SESSION: detached},
         clock=clock,
+        stay=STAY,
     )

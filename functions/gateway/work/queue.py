@@ -78,11 +78,7 @@ class Queue:
             wanted = replace(asked, unless_served=True) if undecided else asked
             fresh = _item_of(wanted, delivery=delivery, now=now)
             if found is not None:
-                found = replace(found, replay=found.replay + 1)
-                fresh = replace(
-                    fresh, key=newest_key(found), replays=newest.key if newest else None
-                )
-                tx.write(Put(found.path, found.to_data()))
+                fresh = _once_more(tx, found, fresh)
             item, talk = _placed(fresh, talk)
             tx.write(
                 *arrival,
@@ -108,23 +104,15 @@ class Queue:
             if newest is not None and not newest.over:
                 return newest
             now = self._clock()
-            counted = replace(first, replay=first.replay + 1)
             # The newest may have been asked by somebody else, who may.
             last = newest.asked if newest is not None and newest.asked is not None else first.asked
             asked = replace(Asked.from_data(last), unless_served=False)
-            fresh = replace(
-                _item_of(asked, delivery=delivery, now=now),
-                key=newest_key(counted),
-                replays=newest_key(first),
-            )
-            item, talk = _placed(fresh, stored.resolved(tx, first.conversation))
+            talk = stored.resolved(tx, first.conversation)
+            fresh = _once_more(tx, first, _item_of(asked, delivery=delivery, now=now))
+            item, talk = _placed(fresh, talk)
             if item.over:
                 raise CallerError(FLOODED, code=Code.CONFLICT)
-            tx.write(
-                Put(counted.path, counted.to_data()),
-                Create(item.path, item.to_data()),
-                Put(talk.path, talk.to_data(now)),
-            )
+            tx.write(Create(item.path, item.to_data()), Put(talk.path, talk.to_data(now)))
             return item
 
         return self._store.transact(work)
@@ -168,6 +156,13 @@ def _with_signs(item: WorkItem, asked: Asked) -> WorkItem:
 def newest_key(first: WorkItem) -> str:
     """The key of the newest item that does the first one's work."""
     return f"{first.key}.{first.replay}" if first.replay else first.key
+
+
+def _once_more(tx: Transaction, first: WorkItem, fresh: WorkItem) -> WorkItem:
+    """A fresh item that does the first one's work again, which counts it."""
+    counted = replace(first, replay=first.replay + 1)
+    tx.write(Put(counted.path, counted.to_data()))
+    return replace(fresh, key=newest_key(counted), replays=newest_key(first))
 
 
 def _item_of(asked: Asked, *, delivery: str, now: datetime) -> WorkItem:

@@ -136,6 +136,11 @@ class WorkItem:
         return self.state is State.ACCEPTED and not self.waits
 
     @property
+    def untouched(self) -> bool:
+        """Whether no worker has had it yet, so that nothing is said of it on the issue."""
+        return self.state is State.ACCEPTED and not self.attempts and not self.told_waiting
+
+    @property
     def unless_served(self) -> bool:
         """Whether it is needed only where nothing was answered before."""
         return self.asked is not None and bool(self.asked["unless_served"])

@@ -3,8 +3,14 @@
 import os
 from typing import TYPE_CHECKING, Protocol
 
+import structlog
+
+from claude_run.errors import ClaudeRunError
+
 if TYPE_CHECKING:
     from gateway.settings import CommonSettings
+
+log = structlog.get_logger()
 
 
 class Starter(Protocol):
@@ -29,3 +35,13 @@ def open_starter(settings: "CommonSettings") -> Starter:
     from gateway.work.children import ProcessStarter
 
     return ProcessStarter(os.environ)
+
+
+def try_to_start(starter: Starter) -> bool:
+    """Whether one is started. If not, what is accepted stays, and the sweep starts one."""
+    try:
+        starter.start()
+    except ClaudeRunError as error:
+        log.warning("no worker was started", reason=error.message, code=error.code)
+        return False
+    return True

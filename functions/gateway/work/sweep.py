@@ -10,7 +10,7 @@ import structlog
 from claude_run.errors import ClaudeRunError
 from gateway.sessions.registry import Registry
 from gateway.work.claims import Claims
-from gateway.work.starter import Starter
+from gateway.work.starter import Starter, try_to_start
 
 log = structlog.get_logger()
 
@@ -50,8 +50,11 @@ class Sweep:
 
     def run(self) -> Swept:
         """Once. `StoreUnavailableError` passes: it has to be called again."""
+        # What nobody else takes up comes first: a reader ends a session, too, and one that cannot
+        # be ended must not stand in the way.
+        workers, redeliveries = self._start(), self._ask()
         sessions = self.registry.finalise_orphans()
-        swept = Swept(workers=self._start(), sessions=sessions, redeliveries=self._ask())
+        swept = Swept(workers=workers, sessions=sessions, redeliveries=redeliveries)
         if swept != Swept(workers=0, sessions=0, redeliveries=0):
             log.info(
                 "swept",
@@ -64,10 +67,7 @@ class Sweep:
     def _start(self) -> int:
         due = self.claims.due(at_most=MAX_STARTED)
         for started in range(due):
-            try:
-                self.starter.start()
-            except ClaudeRunError as error:
-                log.warning("no worker was started", reason=error.message)
+            if not try_to_start(self.starter):
                 return started
         return due
 

@@ -25,16 +25,15 @@ def wait_for_quota(
     now: datetime,
     tell: Callable[[WorkItem, ClaudeRunError], None] = lambda _item, _refusal: None,
 ) -> None:
-    """Put it off, and tell once; raises the refusal where it has waited too long."""
+    """Put it off, and tell; raises the refusal where it has waited too long."""
     if hold.item.created_at + MAX_WAIT <= now:
         raise refusal
     told = False
-    if not hold.item.told_waiting:
-        try:
-            tell(hold.item, refusal)
-            told = True
-        except ClaudeRunError as error:
-            log.warning("a wait was not told", work=hold.item.key, reason=error.message)
+    try:
+        tell(hold.item, refusal)
+        told = True
+    except ClaudeRunError as error:
+        log.warning("a wait was not told", work=hold.item.key, reason=error.message)
     seconds = refusal.headers.get("Retry-After", "")
     pause = timedelta(seconds=int(seconds)) if seconds.isdigit() else PAUSE
     hold.set_aside(now + min(pause, MAX_PAUSE), counts=False, told_waiting=told)

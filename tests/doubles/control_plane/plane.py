@@ -48,8 +48,14 @@ class ControlPlane:
     broken_images: set[str] = field(default_factory=set)
     # What a service answers on /health at its address, or (`SERVICE:TAG`) at that of a tag; 200.
     health: dict[str, int] = field(default_factory=dict)
+    # Whether `webhook` wants deliveries signed.
+    signed: bool = True
     # APIs that say so many times more that they are off.
     reluctant: dict[str, int] = field(default_factory=dict)
+    # What is answered first where a permission is needed: Google's APIs agree after a while only.
+    hiccups: dict[str, list[Refusal]] = field(default_factory=dict)
+    # Things that lists do not show yet, by their names.
+    unlisted: set[str] = field(default_factory=set)
     # What a source upload was packed from is not looked at, but that it was uploaded is.
     uploads: dict[str, bytes] = field(default_factory=dict)
     # Builds that fail, by what they make.
@@ -61,6 +67,8 @@ class ControlPlane:
         self.calls.append(f"{call.method} {call.api} {call.path}")
         if call.api != "network":
             self._check(call, route.permission, names)
+        if self.hiccups.get(route.permission):
+            raise self.hiccups[route.permission].pop(0)
         if not route.changes:
             return route.handler(self, call, **names)
         self.changes += 1
@@ -139,6 +147,7 @@ class ControlPlane:
             value
             for name, value in sorted(self.things.items())
             if name.startswith(f"{prefix}/") and "/" not in name[len(prefix) + 1 :]
+            if name not in self.unlisted
         ]
 
     # --- names -------------------------------------------------------------------------------

@@ -14,9 +14,18 @@ Handler = Callable[..., Any]
 class Refusal(Exception):  # noqa: N818 - it is one
     """An answer with an error's status, in Google's form."""
 
-    def __init__(self, code: int, status: str, message: str, *, reason: str = "") -> None:
+    def __init__(
+        self,
+        code: int,
+        status: str,
+        message: str,
+        *,
+        reason: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.headers = headers or {}
         details = (
             [
                 {

@@ -131,6 +131,8 @@ def _check(plane: ControlPlane, body: Any) -> None:  # noqa: ANN401 - JSON
     concurrency = spec.get("containerConcurrency", 80)
     if concurrency > 1000 or (concurrency > 1 and run_templates.cpu_of(spec) < 1):
         raise invalid("Total cpu < 1 is not supported with concurrency > 1.")
+    most = int(template["metadata"].get("annotations", {})["autoscaling.knative.dev/maxScale"])
+    run_templates.check_quota(spec, most)
     throttled = template["metadata"].get("annotations", {}).get("run.googleapis.com/cpu-throttling")
     if str(throttled).lower() == "false" and run_templates.cpu_of(spec) < 1:
         raise invalid("Total cpu < 1 is not supported with CPU always allocated.")
@@ -243,7 +245,10 @@ def find_by_host(plane: ControlPlane, host: str) -> tuple[str, str]:
 
 
 def is_public(plane: ControlPlane, name: str) -> bool:
-    """Whether IAM lets everybody in."""
+    """Whether IAM lets everybody in, or is not asked."""
+    annotations = plane.things[name]["metadata"]["annotations"]
+    if annotations.get("run.googleapis.com/invoker-iam-disabled", "").lower() == "true":
+        return True
     return any(
         binding["role"] == "roles/run.invoker" and "allUsers" in binding["members"]
         for binding in plane.policies.get(name, [])

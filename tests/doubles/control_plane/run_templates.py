@@ -16,6 +16,8 @@ _RESERVED = ("PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION", "CLOUD_RUN_JO
 _MEMORY = re.compile(r"([0-9]+)(Mi|Gi)")
 # The least CPU for this much memory: https://cloud.google.com/run/docs/configuring/services/cpu
 _CPU_FOR_GIB = ((24, 8), (16, 6), (8, 4), (4, 2))
+# What a new project may have in a region, in thousandths of a CPU and in MiB.
+_QUOTA_CPU, _QUOTA_MEMORY = 20_000, 40 * 1024
 
 
 def check(plane: ControlPlane, spec: Any) -> None:  # noqa: ANN401 - JSON
@@ -40,11 +42,30 @@ def cpu_of(spec: Any) -> Decimal:  # noqa: ANN401 - JSON
     return Decimal(text.removesuffix("m")) / (1000 if text.endswith("m") else 1)
 
 
-def _check_size(limits: dict[str, str]) -> None:
-    found = _MEMORY.fullmatch(limits.get("memory", "512Mi"))
+def check_quota(spec: Any, most: int) -> None:  # noqa: ANN401 - JSON
+    """400 for more instances of a service than its project may have."""
+    limits = spec["containers"][0].get("resources", {}).get("limits", {})
+    cpu = int(cpu_of(spec) * 1000) * most
+    memory = int(_mebibytes(limits.get("memory", "512Mi")) * most)
+    if cpu > _QUOTA_CPU or memory > _QUOTA_MEMORY:
+        fewer = min(_QUOTA_CPU * most // cpu, _QUOTA_MEMORY * most // memory)
+        raise invalid(
+            "spec.template.metadata.annotations[autoscaling.knative.dev/maxScale]: Max instances "
+            f"must be set to {fewer} or fewer in order to set the requested total CPU.\n\n"
+            f"Quota violated:\nCpuAllocPerProjectRegion requested: {cpu} allowed: {_QUOTA_CPU}\n"
+            f"MemAllocPerProjectRegion requested: {memory << 20} allowed: {_QUOTA_MEMORY << 20}"
+        )
+
+
+def _mebibytes(memory: str) -> int:
+    found = _MEMORY.fullmatch(memory)
     if found is None:
-        raise invalid(f"Invalid value for memory: {limits['memory']}.")
-    gib = int(found[1]) / (1 if found[2] == "Gi" else 1024)
+        raise invalid(f"Invalid value for memory: {memory}.")
+    return int(found[1]) * (1024 if found[2] == "Gi" else 1)
+
+
+def _check_size(limits: dict[str, str]) -> None:
+    gib = _mebibytes(limits.get("memory", "512Mi")) / 1024
     cpu = cpu_of({"containers": [{"resources": {"limits": limits}}]})
     for more_than, least in _CPU_FOR_GIB:
         if gib > more_than and cpu < least:

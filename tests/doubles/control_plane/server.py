@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from doubles.control_plane.network import OURS
 from doubles.control_plane.plane import ControlPlane
 from doubles.control_plane.routes import Call, Refusal
 
@@ -36,11 +37,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         call = _call(self.command, self.path, dict(self.headers), self._body())
+        headers: Mapping[str, str] = {}
         try:
             with self.server.lock:
                 status, body = 200, self.server.plane.answer(call)
+            if call.api == "network":
+                headers = OURS
         except Refusal as refusal:
-            status, body = refusal.code, refusal.body
+            status, body, headers = refusal.code, refusal.body, refusal.headers
         except Exception as error:  # noqa: BLE001 - a mistake in here must not look like a retry
             traceback.print_exc()
             status, body = 400, {"error": {"code": 400, "message": f"The double: {error!r}"}}
@@ -48,6 +52,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(204 if body is None else status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
 
