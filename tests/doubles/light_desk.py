@@ -51,6 +51,7 @@ class LightGitHub:
     hears: Callable[[Asked], bool] = lambda _asked: True
     foreign: str | None = None
     is_pull_open: bool = True
+    held_back: tuple[HeldBack, ...] = ()
 
     @property
     def lines(self) -> list[str]:
@@ -124,6 +125,7 @@ class LightGitHub:
             number=PULL,
             draft=publication.draft,
             files=tuple(files),
+            held_back=self.held_back,
         )
 
     def foreign_head(self, repository: RepositoryRef, branch: str, base: str) -> str | None:

@@ -131,6 +131,13 @@ def idle_workers() -> None:
     _put(children.ProcessStarter, __init__=idle)
 
 
+def impatient() -> None:
+    """Nothing taken out: who sends a delivery slowly is waited for for a moment only."""
+    from gateway.http import webhooks
+
+    _put(webhooks, BODY_SECONDS=1.0)
+
+
 def _put(target: ModuleType | type, **replacements: object) -> None:
     for name, value in replacements.items():
         assert hasattr(target, name), f"{target.__name__} has no {name}: nothing is taken out"
@@ -141,7 +148,7 @@ WEAKNESSES: Mapping[str, Callable[[], None]] = {
     weakness.__name__.replace("_", "-"): weakness
     for weakness in (
         no_gap, common, short_lease, no_renewal, no_cancel_flag, no_drain, no_finalising,
-        bound_to_reader, whole_batches, endless, kept_key, idle_workers,
+        bound_to_reader, whole_batches, endless, kept_key, idle_workers, impatient,
     )
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from doubles.github import GitHub
+from doubles.github_front import Fault
 from gateway.github.access import GitHubAccess
 from gateway.github.appcheck import check
 from gateway.github.credentials import AppKey
@@ -33,3 +34,13 @@ def test_an_app_that_github_does_not_know(github: GitHub) -> None:
     found = checked(github, "999999")
     assert set(found) == {"error"}
     assert "GitHub" in str(found["error"])
+
+
+@pytest.mark.parametrize("line", ["GET /app$", "GET /app/hook/deliveries"])
+@pytest.mark.parametrize("page", [{"data": "<html>"}, [{}], [7], None])
+def test_an_answer_of_somebody_between(github: GitHub, line: str, page: object) -> None:
+    """It is told, and no 500; neither is it one of the sweep's."""
+    fault = Fault(match=line, status=200, body=page)
+    with github.faults(fault):
+        assert set(checked(github, github.app_id)) == {"error"}
+    assert fault.times == 0

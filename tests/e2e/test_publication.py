@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -11,10 +12,13 @@ from claude_run.wire import Changes, FileChange
 from doubles.git_server import git
 from doubles.github import BOT, GitHub, Repository, user_token
 from doubles.github_front import Fault
+from gateway.github import publication as publication_module
 from gateway.github.access import READ, GitHubAccess
 from gateway.github.credentials import AppKey
+from gateway.github.marks import MAX_TITLE
 from gateway.github.policy import HeldBack, Policy
 from gateway.github.publication import PERMISSIONS, Publication, Published, Publisher
+from gateway.github.tree import MAX_ENTRIES
 
 pytestmark = pytest.mark.e2e
 
@@ -190,6 +194,51 @@ def test_a_crash_at_any_point_doubles_nothing(github: GitHub, desk: Desk) -> Non
     assert len(repository.api("GET", "branches?per_page=100")) == len(heads) + 1
 
 
+def test_a_tree_of_nothing_is_not_built_on(github: GitHub, desk: Desk) -> None:
+    """Of a large change set the second part would be all that is left of the repository."""
+    repository = github.create()
+    publication = asked(repository, {f"f{number:03}": "x" for number in range(MAX_ENTRIES + 1)})
+    line = f"POST /repos/{repository.name}/git/trees"
+    page = Fault(match=line, status=200, body={"data": "<html>"})
+    with github.faults(page), pytest.raises(UpstreamError):
+        desk.publish(publication)
+    assert len([one for one in desk.lines(repository) if one == "POST /git/trees"]) == 1
+    files = repository.files(desk.publish(publication).branch)
+    assert len(files) == MAX_ENTRIES + 2
+    assert "README.md" in files
+
+
+def test_a_title_is_cut(github: GitHub, desk: Desk) -> None:
+    """GitHub refuses one that is too long."""
+    repository = github.create()
+    desk.publish(asked(repository, {"one": "1"}, title="x" * 300))
+    assert [pull["title"] for pull in repository.pulls()] == ["x" * MAX_TITLE]
+
+
+@pytest.mark.parametrize("page", [{"data": "<html>"}, [], None])
+def test_an_answer_of_somebody_between_ends_nothing(
+    github: GitHub, desk: Desk, page: object
+) -> None:
+    """Nothing is taken for GitHub's word: the try is one to be made again, and then it succeeds.
+
+    A page of HTML is what PyGithub makes of it.
+    """
+    repository = github.create()
+    line = rf"\w+ /repos/{repository.name}"
+    files: dict[str, bytes | str | None] = {"new": "x", "bytes": b"\0"}
+    desk.publish(asked(repository, files, branch="whole"))
+    count = len(github.requests(repository))
+    for number in range(count):
+        publication = asked(repository, files, branch=f"nonsense-{number}")
+        fault = Fault(match=line, skip=number, status=200, body=page)
+        with github.faults(fault), suppress(UpstreamError):
+            assert desk.publish(publication).number is not None
+        published = desk.publish(publication)
+        assert repository.tip(published.branch) == published.commit
+        assert published.number is not None
+    assert len(repository.pulls()) == count + 1
+
+
 @pytest.mark.parametrize("lost", ["asked", "answered"])
 @pytest.mark.parametrize("line", ["POST .*/git/refs", "POST .*/pulls", "GET .*", "POST .*/git/.*"])
 def test_one_lost_answer_is_looked_after(github: GitHub, desk: Desk, line: str, lost: str) -> None:
@@ -284,6 +333,33 @@ def test_what_others_have_pushed_is_not_written_over(github: GitHub, desk: Desk)
     assert publisher.foreign_head(repository.ref, first.branch, theirs) is None
     more = desk.publish(asked(repository, {"one": "5"}, base=theirs))
     assert git("rev-parse", f"{more.commit}^", cwd=repository.origin.bare) == on_top.commit
+
+
+def test_it_looks_only_so_far_for_a_place(
+    github: GitHub, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beneath a few commits, on a few branches; then somebody has to say what is to become of it.
+
+    Nothing of anybody's is written over meanwhile.
+    """
+    monkeypatch.setattr(publication_module, "MAX_ON_TOP", 2)
+    monkeypatch.setattr(publication_module, "MAX_BRANCHES", 2)
+    repository = github.create()
+    publication = asked(repository, {"one": "1"})
+    first = desk.publish(publication)
+    for name in ("a", "b"):
+        push(repository, first.branch, name)
+        assert desk.publish(publication) == first
+    tips = [push(repository, first.branch, "c")]
+    second = desk.publish(publication)
+    assert second.branch == f"{first.branch}-2"
+    tips.append([push(repository, second.branch, name) for name in ("a", "b", "c")][-1])
+    with pytest.raises(CallerError) as caught:
+        desk.publish(publication)
+    assert caught.value.code is Code.CONFLICT
+    assert first.branch in caught.value.message
+    assert [repository.tip(one.branch) for one in (first, second)] == tips
+    assert len(repository.pulls()) == 2
 
 
 def test_what_others_push_at_the_last_moment_is_not_written_over(

@@ -1,6 +1,6 @@
 """Items of the work queue: claimed by one, joined, given back, taken over, stopped."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -11,8 +11,8 @@ import pytest
 from claude_run.errors import CallerError, Code, StoppedError
 from gateway.github.asked import Asked, Trigger
 from gateway.opening import COLLECTIONS
-from gateway.store import Put, Store, Transaction, open_store
-from gateway.work.claims import Claims
+from gateway.store import Document, Put, Query, Store, Transaction, open_store
+from gateway.work.claims import MAX_JOINED, MAX_LOOKS, PAGE, Claims
 from gateway.work.conversation import Conversation
 from gateway.work.queue import Queue
 from gateway.work.record import LEASE, StaleWorkError, State, WorkItem
@@ -100,6 +100,85 @@ def test_what_waits_is_joined_by_whoever_claims(queue: Queue, claims: Claims, st
     assert found["comment:1"].joined_to == ASKED.key
     assert conversation(store).waiting == ()
     assert claimed(claims).conversation == "7-6"
+
+
+def test_a_run_answers_no_more_than_so_many(queue: Queue, claims: Claims, store: Store) -> None:
+    """What is too much for one prompt waits for the next, and none of it is lost."""
+    asked = [replace(COMMENT, source=f"comment:{number}") for number in range(MAX_JOINED + 3)]
+    accept(queue, ASKED, *asked)
+    item = claimed(claims)
+    assert item.joined == tuple(one.key for one in asked[:MAX_JOINED])
+    assert conversation(store).waiting == tuple(one.key for one in asked[MAX_JOINED:])
+    claims.finish(published(claims, item), State.DONE)
+    following = claimed(claims)
+    assert (following.key, *following.joined) == tuple(one.key for one in asked[MAX_JOINED:])
+
+
+def test_where_others_are_faster_it_looks_on_and_not_for_ever(
+    queue: Queue, claims: Claims, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many that are due, page after page; then somebody else is at work anyway."""
+    accept(queue, *(replace(ASKED, issue=number) for number in range(1, MAX_LOOKS + 5 * PAGE)))
+    tried = list[str]()
+    monkeypatch.setattr(claims, "_take", tried.append)
+    assert claims.next() is None
+    assert len(tried) == len(set(tried)) == MAX_LOOKS
+
+
+def test_what_is_put_off_while_another_looks_is_not_taken(
+    queue: Queue, claims: Claims, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was due when it was found, and is not when it would be claimed."""
+    accept(queue, ASKED)
+    query = store.query
+
+    def slow(asked: Query) -> Sequence[Document]:
+        found = query(asked)
+        monkeypatch.setattr(store, "query", query)
+        if found:
+            claims.set_aside(claimed(claims), until=clock.now + LEASE, counts=False)
+        else:
+            monkeypatch.setattr(store, "query", slow)
+        return found
+
+    monkeypatch.setattr(store, "query", slow)
+    assert claims.next() is None
+    assert items(store)["issue"].state is State.ACCEPTED
+
+
+def test_what_is_over_or_given_back_is_nobodys(
+    queue: Queue, claims: Claims, clock: Clock, store: Store
+) -> None:
+    """Its last holder, who is late, changes nothing of it."""
+    accept(queue, ASKED, ELSEWHERE)
+    given_back, over = claimed(claims), claimed(claims)
+    claims.set_aside(given_back, until=clock.now, counts=False)
+    claims.finish(over, State.DENIED)
+    before = items(store)
+    for late in (given_back, over):
+        with pytest.raises(StaleWorkError):
+            claims.renew(late)
+    assert items(store) == before
+
+
+@pytest.mark.parametrize("state", State)
+def test_the_way_of_an_item_leads_forward(queue: Queue, store: Store, state: State) -> None:
+    """Never back to before the agent's run, and never on from an end."""
+    accept(queue, ASKED)
+    item = replace(items(store)["issue"], state=state)
+    way = [State.ACCEPTED, State.CLAIMED, State.RUNNING, State.PRODUCED, State.PUBLISHED]
+    passed = [] if state in (State.ACCEPTED, State.CLAIMED) else way
+    if state in way:
+        # One step at a time; only a claim that came to nothing is given back.
+        follows = way[way.index(state) + 1 :][:1] or [State.DONE]
+        passed = [one for one in way if one not in follows]
+        if state is State.CLAIMED:
+            passed.remove(State.ACCEPTED)
+    if state is State.RUNNING:
+        passed += [State.DONE, State.DENIED, State.INTERRUPTED, State.CANCELLED]
+    for other in passed:
+        with pytest.raises(StaleWorkError):
+            item.moved(other, now=item.created_at)
 
 
 def test_a_conversation_has_one_holder_and_then_the_next(

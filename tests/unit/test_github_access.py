@@ -5,8 +5,9 @@ secret leaves but in its header.
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from claude_run.errors import CallerError, ClaudeRunError, Code, ConfigurationError, UpstreamError
 from doubles.recording_server import Asked, RecordingServer, recording_server
 from gateway.github import access as access_module
-from gateway.github.access import READ, GitHubAccess
+from gateway.github.access import FOUND, READ, GitHubAccess
 from gateway.github.asked import RepositoryRef
 from gateway.github.credentials import AppKey
 from gateway.github.failures import translated
@@ -176,6 +177,17 @@ def test_a_limit_without_headers_is_known_by_its_words(world: World) -> None:
     assert caught.value.headers == {"Retry-After": "60"}
 
 
+def test_an_answer_that_is_never_ready_is_not_waited_for(world: World) -> None:
+    """Whoever called comes back later; a POST may well be answered so."""
+    world.script.answers = [answer(202)] * 9
+    with pytest.raises(UpstreamError) as caught:
+        world.get()
+    assert caught.value.code is Code.UNAVAILABLE
+    assert len(world.asked()) == 1
+    world.comment()
+    assert len(world.asked()) == 2
+
+
 @pytest.mark.parametrize("first", [answer(502), b""])
 def test_what_may_have_been_obeyed_is_not_sent_again(world: World, first: bytes) -> None:
     """A comment stands there once."""
@@ -197,9 +209,12 @@ def test_a_silent_server_is_given_up(world: World, monkeypatch: pytest.MonkeyPat
             ended.append(silence.wait(30))
 
     world.server.script = script
+    began = time.monotonic()
     with pytest.raises(UpstreamError) as caught:
         world.comment()
     assert ended == []
+    # PyGithub's own is 15 s.
+    assert time.monotonic() - began < 10
     silence.set()
     assert caught.value.code is Code.UNAVAILABLE
 
@@ -316,6 +331,99 @@ def test_another_repository_under_its_name_is_not_taken_for_it(world: World) -> 
     with pytest.raises(CallerError) as caught:
         world.access.repository(REPOSITORY, READ)
     assert caught.value.code is Code.NOT_FOUND
+
+
+def test_what_it_keeps_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections and repositories that were found; what was used last stays."""
+    monkeypatch.setattr(access_module, "MAX_CLIENTS", 3)
+    monkeypatch.setattr(access_module, "MAX_REFS", 3)
+    found = {"id": 1, "full_name": "octo/one", "default_branch": "main"}
+    for number in range(5):
+        world.access.client(replace(REPOSITORY, id=number), READ)
+        world.script.answers = [answer(200, {"id": 7}), answer(200, found)]
+        assert world.access.find(f"octo/{number}").id == 1
+    assert len(world.access._clients) == len(world.access._refs) == 3
+    assert [*world.access._refs] == ["octo/2", "octo/3", "octo/4"]
+
+
+def test_a_repository_is_known_by_its_name_for_a_while(world: World, private_key: str) -> None:
+    """Then it is looked for again: another one may have its name, or the App be gone."""
+    now = [datetime.now(UTC)]
+    access = GitHubAccess(
+        settings=GitHubSettings(api_url=world.server.url),
+        key=lambda: AppKey(app_id="42", private_key=private_key),
+        clock=lambda: now[0],
+    )
+    for number, later in ((1, FOUND / 2), (1, FOUND), (2, FOUND)):
+        told = {"id": number, "full_name": "octo/one", "default_branch": "main"}
+        world.script.answers = [answer(200, {"id": 7}), answer(200, told)]
+        assert access.find("octo/one").id == number
+        now[0] += later
+    access.close()
+    minted = [one for one in world.server.asked if "access_tokens" in one.line]
+    # By a token that reaches no other.
+    expected = {"repositories": ["one"], "permissions": {"metadata": "read"}}
+    assert [json.loads(one.body) for one in minted] == [expected] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("retry_after", "9" * 9),
+        ("retry_after", "9" * 400),
+        ("retry_after", "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ("x_ratelimit_reset", "9" * 12),
+    ],
+)
+def test_a_limit_without_an_end_has_one(world: World, name: str, value: str) -> None:
+    """Whatever GitHub asks for, it is a number of seconds that others can add up."""
+    left = {"x_ratelimit_remaining": "0"} if name == "x_ratelimit_reset" else {}
+    world.script.answers = [answer(429, None, **{name: value}, **left)]
+    with pytest.raises(UpstreamError) as caught:
+        world.get()
+    assert caught.value.code is Code.UPSTREAM_RATE_LIMIT
+    assert 60 <= int(caught.value.headers["Retry-After"]) <= 1_000_000_000
+    assert world.slept == []
+
+
+def test_what_github_says_is_one_short_plain_line(world: World) -> None:
+    """It stands in logs, and is shown to callers."""
+    world.script.answers = [answer(422, {"message": "No\r\n\x1b[31m\u202ered: " + "why " * 500})]
+    with pytest.raises(CallerError) as caught:
+        world.get()
+    said = str(caught.value.details["github"])
+    assert said.startswith("No [31m red: why why")
+    assert len(said) <= 200
+
+
+@pytest.mark.parametrize(
+    "until", [None, 7, "soon", "2026-11-26T05:00:00", "2026-99-99T99:99:99Z", "2" * 5_000]
+)
+def test_a_token_without_an_end_is_not_used(world: World, until: object) -> None:
+    """Nobody knows how long it could be."""
+
+    def script(_asked: Asked, send: Callable[[bytes], None]) -> None:
+        send(answer(201, {"token": TOKEN, "expires_at": until}))
+
+    world.server.script = script
+    with pytest.raises(UpstreamError) as caught:
+        world.access.token(REPOSITORY, READ)
+    assert "planted" not in repr(caught.value.__dict__)
+
+
+def test_its_client_logs_no_answers(
+    world: World, private_key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One of them is a token; whoever looks for something may have asked for all that it says."""
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("github").setLevel(logging.DEBUG)
+    access = GitHubAccess(
+        settings=GitHubSettings(api_url=world.server.url),
+        key=lambda: AppKey(app_id="42", private_key=private_key),
+    )
+    assert access.token(REPOSITORY, READ) == TOKEN
+    access.close()
+    assert TOKEN not in caplog.text
 
 
 # --- deliveries that did not arrive --------------------------------------------------------------

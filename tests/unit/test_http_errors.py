@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from claude_run.errors import ConfigurationError
 from claude_run.wire import MAX_BODY_BYTES
 from gateway_app import IAM, open_app, token
 
@@ -70,6 +71,27 @@ def test_what_is_not_there(
     assert set(body) == {"error", "message", "timestamp"}
     assert datetime.fromisoformat(body["timestamp"]).tzinfo is not None
     assert ("Allow" in answer.headers) == (status == 405)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("planted-secret"), ConfigurationError("The key planted-secret is none.")]
+)
+def test_what_is_our_own_fault_is_not_shown(
+    client: FlaskClient, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    """500 in the envelope, and the rest is for the log."""
+
+    def fail() -> str:
+        raise error
+
+    client.application.add_url_rule("/fails", view_func=fail)
+    answer = client.get("/fails")
+    body = answer.get_json()
+    assert (answer.status_code, body["error"]) == (500, "INTERNAL_ERROR")
+    assert set(body) == {"error", "message", "timestamp"}
+    assert "planted" not in answer.text
+    told = capsys.readouterr()
+    assert "planted-secret" in told.out + told.err
 
 
 @pytest.mark.parametrize("number", ["x", "-1", "1.0", "9" * 19, "9" * 5000, "é", "", "1,2"])

@@ -5,7 +5,6 @@ import time
 
 from claude_run.errors import CallerError, Code, UpstreamError
 from gateway.issues.pacing import EDITS_PER_HOUR, interval
-from gateway.issues.permission import allows
 from gateway.issues.progress import Progress
 from gateway.sessions import events
 
@@ -111,14 +110,28 @@ def test_nothing_is_written_after_the_end() -> None:
     assert page.written == []
 
 
-def test_only_a_person_with_write_access_may_ask() -> None:
-    """Of the account that asked, not of whoever has its login now."""
-    user = {"id": 3, "type": "User"}
-    for permission in ("admin", "write"):
-        assert allows({"permission": permission, "user": user}, 3)
-    denied: tuple[str | None, ...] = ("read", "none", None)
-    for less in denied:
-        assert not allows({"permission": less, "user": user}, 3)
-    assert not allows({"permission": "write", "user": user}, 4)
-    assert not allows({"permission": "write", "user": {"id": 3, "type": "Bot"}}, 3)
-    assert not allows({"permission": "write"}, 3)
+def test_an_edit_under_way_is_waited_for() -> None:
+    """It would undo the receipt that comes next."""
+    page, order = Page(), list[str]()
+    going, may_end = threading.Event(), threading.Event()
+
+    def edit(body: str) -> None:
+        going.set()
+        may_end.wait(WAIT)
+        order.append(f"edited {body}")
+
+    page.edit = edit  # type: ignore[method-assign]
+    progress = page.progress()
+
+    def close() -> None:
+        progress.close()
+        order.append("closed")
+
+    progress.watch([CALL])
+    assert going.wait(WAIT)
+    closing = threading.Thread(target=close)
+    closing.start()
+    time.sleep(0.05)
+    may_end.set()
+    closing.join(WAIT)
+    assert order == ["edited 1", "closed"]

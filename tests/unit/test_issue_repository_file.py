@@ -91,10 +91,21 @@ def test_what_is_no_file_that_can_be_read_is_said(answer: object) -> None:
 
 
 def test_an_answer_of_github() -> None:
-    """Its content comes in lines of base64; what is none is GitHub's fault."""
+    """Its content comes in lines of base64."""
     content = base64.encodebytes(b"max_turns: 7\n" + b"# " + b"x" * 100).decode()
     found = read_answer({"type": "file", "encoding": "base64", "content": content})
     assert (found.file.max_turns, found.complaint) == (7, None)
-    for broken in ("a", 3):
-        with pytest.raises(UpstreamError):
-            read_answer({"type": "file", "encoding": "base64", "content": broken})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(None, "x", {}, {"data": "<html>"}, {"type": "file"}),
+        {"type": "file", "encoding": "base64", "content": "a"},
+        {"type": "file", "encoding": "base64", "content": 3},
+    ],
+)
+def test_what_is_no_answer_of_githubs_is_no_file(answer: object) -> None:
+    """Without the file, a run would have more than its repository gives it."""
+    with pytest.raises(UpstreamError):
+        read_answer(answer)

@@ -94,6 +94,9 @@ WRONG: tuple[tuple[str, Any], ...] = (
     ("issue.labels", {}),
     ("issue.labels", [{"name": ""}]),
     ("issue.labels", [{"name": "x"}] * 201),
+    ("issue.labels", [{"name": "x" * 257}]),
+    ("issue.assignees", [{"login": "x"}] * 201),
+    ("issue.assignees", [{"login": "x" * 257}]),
     ("repository", None),
     ("repository.id", "1"),
     ("repository.full_name", "octo"),
@@ -106,6 +109,7 @@ WRONG: tuple[tuple[str, Any], ...] = (
     ("sender", None),
     ("sender.login", ""),
     ("sender.login", 5),
+    ("sender.login", "x" * 257),
     ("sender.type", None),
     ("sender.id", None),
     ("installation", "77"),
@@ -131,6 +135,15 @@ def test_what_we_use_is_checked(field: str, value: object) -> None:
     assert raised.value.http_status == 400
     assert str(raised.value.details["field"]).startswith(field)
     assert "x" * 20 not in raised.value.message
+
+
+def test_a_path_is_no_longer_than_one() -> None:
+    """It stands in the prompt and in a document."""
+    body = gh.review_commented("@claude")
+    body["comment"]["path"] = "x" * 4097
+    with pytest.raises(CallerError) as raised:
+        read(body, "pull_request_review_comment")
+    assert raised.value.details["field"] == "comment.path"
 
 
 def test_an_action_that_is_not_ours_is_not_read() -> None:

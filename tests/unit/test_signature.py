@@ -1,5 +1,7 @@
 """Whether GitHub has signed a delivery: by the documented vector, and by nothing else."""
 
+import hmac
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,6 +70,21 @@ def test_two_secrets_are_valid_at_once() -> None:
     for secret in (b"old", b"new"):
         check_signature(BODY, signature(BODY, secret.decode()), [b"new", b"old"])
     assert is_refused(BODY, signature(BODY, "other"), b"new", b"old")
+
+
+def test_how_long_it_takes_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each secret is compared in constant time, also where the first one was right."""
+    compare, compared = hmac.compare_digest, list[bytes]()
+
+    def recording(ours: bytes, given: bytes) -> bool:
+        compared.append(ours)
+        return compare(ours, given)
+
+    monkeypatch.setattr(hmac, "compare_digest", recording)
+    check_signature(BODY, f"sha256={DIGEST}", [SECRET, b"old"])
+    assert is_refused(BODY, "sha256=" + "0" * 64, SECRET, b"old")
+    expected = [hmac.digest(secret, BODY, "sha256") for secret in (SECRET, b"old")]
+    assert compared == expected * 2
 
 
 def test_without_a_secret_nothing_is_signed() -> None:

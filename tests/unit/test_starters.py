@@ -172,8 +172,11 @@ def test_google_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.Monke
 
     with recording_server(silent) as server:
         starter = JobStarter.parse(f"{JOB}?endpoint=127.0.0.1:{server.port}")
+        began = time.monotonic()
         with pytest.raises(UpstreamError):
             starter.start()
+        # GitHub waits for ten; this server gives up only after thirty.
+        assert time.monotonic() - began < 10
         over.set()
 
 

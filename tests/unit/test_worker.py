@@ -18,6 +18,7 @@ from doubles.light_runner import light_run
 from doubles.recording_server import Asked as Asked_
 from doubles.recording_server import RecordingServer, recording_server
 from gateway.github.asked import Asked
+from gateway.github.policy import HeldBack
 from gateway.github.trigger_settings import Kind as Trigger
 from gateway.github.trigger_settings import Sign
 from gateway.limit_settings import LimitSettings
@@ -28,7 +29,9 @@ from gateway.sessions.record import ISSUES, LEASE, Session, Status, key_of
 from gateway.sessions.registry import Registry
 from gateway.store import Delete, Put, Query, Store, open_store
 from gateway.work import loop
-from gateway.work.issue import IssueSteps
+from gateway.work.claims import Claims
+from gateway.work.hold import Hold
+from gateway.work.issue import MAX_KEPT, MAX_KEPT_PATH, IssueSteps
 from gateway.work.leaving import Detached
 from gateway.work.loop import BACKOFF, MAX_ATTEMPTS, MAX_FAREWELLS, Worker
 from gateway.work.queue import Queue
@@ -167,6 +170,22 @@ def test_without_changes_there_is_only_an_answer(bench: Bench) -> None:
     bench.work()
     assert bench.done == ["comment", "report None"]
     assert bench.item.publication == {"commentOnly": True}
+
+
+def test_an_item_keeps_no_more_of_a_publication_than_fits(bench: Bench) -> None:
+    """It is one document, however many files there are; they are counted."""
+    names = [f"{number:03}" + "x" * 500 for number in range(MAX_KEPT + 5)]
+    bench.changes = {
+        "base": BASE,
+        "files": [{"path": name, "mode": "100644", "content": "aGk="} for name in names],
+    }
+    held_back = tuple(HeldBack(path=name, rule="a rule") for name in names)
+    bench.accept(ASKED)
+    bench.work(held_back=held_back)
+    kept = bench.item.publication
+    assert kept["files"] == [name[:MAX_KEPT_PATH] for name in names[:MAX_KEPT]]
+    assert [one["path"] for one in kept["heldBack"]] == kept["files"]
+    assert (kept["fileCount"], kept["heldBackCount"]) == (len(names), len(names))
 
 
 def test_nothing_is_published_where_only_a_comment_may_be(bench: Bench) -> None:
@@ -431,14 +450,121 @@ def test_what_would_fail_just_the_same_is_not_tried_again(bench: Bench) -> None:
     assert bench.done[-1] == "report FORBIDDEN"
 
 
+def test_a_refusal_that_cannot_be_told_now_is_told_later(bench: Bench) -> None:
+    """Nobody is left with a comment that says that it is worked on."""
+    refused = CallerError("GitHub does not permit this.", code=Code.FORBIDDEN)
+    bench.accept(ASKED)
+    bench.work(failing={"branch": refused, "report": BROKEN})
+    assert bench.item.state not in FINAL
+    bench.minutes = 1
+    bench.work(failing={"branch": refused})
+    assert bench.item.state is State.FAILED
+    assert bench.done[-1] == "report FORBIDDEN"
+    assert len(bench.asked) == 1
+
+
+def test_a_refusal_is_not_told_for_ever(bench: Bench) -> None:
+    """Where nobody can be told, it ends all the same."""
+    refused = CallerError("GitHub does not permit this.", code=Code.FORBIDDEN)
+    gone = CallerError("The repository is gone.", code=Code.NOT_FOUND)
+    bench.accept(ASKED)
+    bench.work(failing={"branch": refused, "report": gone})
+    assert bench.item.state is State.FAILED
+    bench.accept(COMMENT)
+    for pause in (timedelta(0), *BACKOFF):
+        bench.minutes += pause / timedelta(minutes=1) + 0.1
+        bench.work(failing={"branch": refused, "report": BROKEN})
+    assert items(bench.store)["comment:1"].state is State.FAILED
+
+
 def test_an_item_that_ends_every_worker_is_left_alone_at_last(bench: Bench) -> None:
     """Even where telling it is what ends them."""
     bench.accept(ASKED)
     item = replace(bench.item, attempts=MAX_FAREWELLS)
     bench.store.write([Put(item.path, item.to_data())])
-    bench.work(failing={"report": BROKEN})
+    bench.work(failing={"report": RuntimeError("a fault of ours")})
     assert bench.item.state is State.FAILED
     assert conversation(bench.store).current is None
+
+
+def test_a_fault_of_ours_ends_no_worker(bench: Bench) -> None:
+    """The item is put off, and the others are done."""
+    bench.accept(ASKED)
+    bench.work(failing={"pull": RuntimeError("a fault of ours")})
+    assert bench.item.state not in FINAL
+    bench.minutes = 1
+    bench.work()
+    assert bench.item.state is State.DONE
+    assert len(bench.asked) == 1
+
+
+def test_what_fails_after_the_end_is_over_all_the_same(bench: Bench) -> None:
+    """There is nothing left to put off."""
+
+    class Stumbling:
+        def take(self, hold: Hold) -> None:
+            hold.finish(State.DENIED)
+            raise RuntimeError("a fault of ours")
+
+        def fail(self, hold: Hold, error: ClaudeRunError) -> None:
+            raise AssertionError(hold) from error
+
+    bench.accept(ASKED)
+    claims = Claims(store=bench.store, clock=bench.clock)
+    Worker(claims=claims, steps={Kind.ISSUE: Stumbling()}, clock=bench.clock).run()
+    assert bench.item.state is State.DENIED
+
+
+def test_who_asks_to_stop_is_heard_after_a_fault_too(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking for it goes on."""
+    made = bench.worker()
+    looked = threading.Semaphore(0)
+
+    def stumbling() -> None:
+        looked.release()
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(loop, "STOP_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(made.claims, "next_stop", stumbling)
+    listener = threading.Thread(target=made._listen)
+    listener.start()
+    assert all(looked.acquire(timeout=5) for _ in range(2))
+    made.interrupt()
+    listener.join(5)
+    assert not listener.is_alive()
+
+
+def test_an_item_that_has_ended_many_workers_is_not_run_again(bench: Bench) -> None:
+    """Each was killed before it could say what failed: it is given up, and told."""
+    bench.accept(ASKED)
+    item = replace(bench.item, attempts=MAX_ATTEMPTS)
+    bench.store.write([Put(item.path, item.to_data())])
+    bench.work()
+    assert bench.item.state is State.FAILED
+    assert bench.done == ["report INTERNAL_ERROR"]
+    assert bench.asked == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "waits"),
+    [("3600", timedelta(hours=1)), ("99999", BACKOFF[-1]), ("soon", BACKOFF[0])],
+)
+def test_github_is_left_alone_for_as_long_as_it_asks(
+    bench: Bench, asked: str, waits: timedelta
+) -> None:
+    """And for no longer than a night."""
+    limited = UpstreamError("Limited.", code=Code.UNAVAILABLE, headers={"Retry-After": asked})
+    bench.accept(ASKED)
+    bench.work(failing={"pull": limited})
+    minutes = waits / timedelta(minutes=1)
+    bench.minutes = minutes - 0.4
+    bench.work()
+    assert bench.item.state not in FINAL
+    bench.minutes = minutes + 1
+    bench.work()
+    assert bench.item.state is State.DONE
 
 
 def test_a_failed_run_publishes_what_there_is_as_a_draft(bench: Bench) -> None:
@@ -484,6 +610,19 @@ def test_a_second_request_goes_on_where_the_first_ended(bench: Bench) -> None:
     assert second["changes"]["files"][0]["path"] == "a.txt"
     assert bench.session.turn == 2
     assert len([line for line in bench.done if line.startswith("pull")]) == 1
+
+
+def test_a_turn_that_changed_nothing_publishes_nothing(bench: Bench) -> None:
+    """What an earlier one has changed was published with that."""
+    bench.accept(ASKED)
+    bench.work()
+    before = bench.done
+    bench.runner.script = lambda _asked, send: send(b"HTTP/1.1 200 OK\r\n\r\n")
+    bench.accept(COMMENT)
+    bench.work()
+    item = items(bench.store)["comment:1"]
+    assert (item.state, item.publication) == (State.FAILED, {"commentOnly": True})
+    assert bench.done == [*before, "comment", "report UPSTREAM_ERROR"]
 
 
 def test_what_others_have_pushed_is_what_the_next_turn_begins_with(bench: Bench) -> None:

@@ -22,7 +22,7 @@ from claude_run.errors import CallerError, Code, ConfigurationError, UpstreamErr
 from claude_run.wire import SECRET_PATTERN
 from gateway.github.asked import RepositoryRef
 from gateway.github.credentials import AppKey
-from gateway.github.failures import said, translated
+from gateway.github.failures import given, said, translated
 from gateway.github.patience import PATIENCE_SECONDS
 from gateway.github.retries import Retries
 from gateway.github.settings import API_VERSION, GitHubSettings
@@ -129,7 +129,7 @@ class GitHubAccess:
         client = self.client(repository, permissions)
         with translated(self._clock):
             found = client.get_repo(repository.name)
-        if found.id != repository.id:
+        if given(found.id) != repository.id:
             raise CallerError(f"{repository.name} is another repository now.", code=Code.NOT_FOUND)
         return found
 
@@ -159,10 +159,10 @@ class GitHubAccess:
         with self.for_token(token) as client, translated(self._clock):
             found = client.get_repo(name)
             return RepositoryRef(
-                id=found.id,
-                name=found.full_name,
+                id=given(found.id),
+                name=given(found.full_name),
                 installation_id=installation,
-                default_branch=found.default_branch,
+                default_branch=given(found.default_branch),
             )
 
     # --- small things ------------------------------------------------------------------------

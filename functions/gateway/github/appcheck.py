@@ -6,7 +6,7 @@ from typing import Any
 
 from claude_run.errors import ClaudeRunError
 from gateway.github.access import GitHubAccess
-from gateway.github.failures import translated
+from gateway.github.failures import given, mapping, translated
 from gateway.github.redeliveries import Redeliveries
 from gateway.setup.manifest import EVENTS, PERMISSIONS
 
@@ -19,12 +19,14 @@ def check(access: GitHubAccess, clock: Callable[[], datetime]) -> dict[str, Any]
     try:
         with translated(clock):
             _, told = access.app().requester.requestJsonAndCheck("GET", "/app")
+            granted = mapping(given(mapping(told).get("permissions")))
+            events = set(given(told.get("events")))
         undelivered = len(Redeliveries(access, clock).due())
     except ClaudeRunError as error:
         return {"error": error.message}
     return {
-        "missingPermissions": missing_permissions(told.get("permissions") or {}),
-        "missingEvents": sorted(set(EVENTS) - set(told.get("events") or ())),
+        "missingPermissions": missing_permissions(granted),
+        "missingEvents": sorted(set(EVENTS) - events),
         "failedDeliveries": undelivered,
     }
 

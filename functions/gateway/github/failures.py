@@ -1,17 +1,21 @@
 """GitHub's failures as ours, by whose fault they are. The only place that translates them."""
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any, TypeVar
 
 from github import BadAttributeException, GithubException, RateLimitExceededException
 from requests import RequestException
 
 from claude_run.errors import CallerError, ClaudeRunError, Code, UpstreamError
 from gateway.github.patience import Failure, limited_for
+
+T = TypeVar("T")
 
 # After which a failure that names no time is worth another try.
 RETRY_AFTER_SECONDS = 30
@@ -20,9 +24,12 @@ MAX_SAID = 200
 # What GitHub says is shown to whoever may act on it. A long word might be a token sent back.
 _LONG = re.compile(r"[^\s/]{40,}")
 _ODD = re.compile(r"[^ -~]+")
-# PyGithub asserts what it expects of an answer; a redirect elsewhere, or in circles, is a
-# RuntimeError.
-_NONSENSE = (BadAttributeException, json.JSONDecodeError, AssertionError, RuntimeError)
+# PyGithub asserts what it expects of an answer, and stumbles over one of another shape, such as a
+# proxy's page; a redirect elsewhere, or in circles, is a RuntimeError.
+_NONSENSE = (
+    *(BadAttributeException, AssertionError, RuntimeError),
+    *(ValueError, TypeError, KeyError, AttributeError),
+)
 
 
 @contextmanager
@@ -40,9 +47,34 @@ def translated(clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Ite
     except RequestException as error:
         raise _unavailable({"reason": type(error).__name__}) from None
     except _NONSENSE as error:
-        raise UpstreamError(
-            "GitHub's answer cannot be understood.", details={"reason": type(error).__name__}
-        ) from None
+        # Where it was, and not what it says: that may quote the answer.
+        at = extract_tb(error.__traceback__)[-1]
+        raise _nonsense(f"{type(error).__name__} at {Path(at.filename).name}:{at.lineno}") from None
+
+
+def given(value: T | None) -> T:
+    """What an answer has to have; `UpstreamError` where it has not.
+
+    PyGithub gives None for whatever is missing, and an answer is not always GitHub's: a proxy
+    between may say 200 with a page of its own.
+    """
+    if value is None:
+        raise _nonsense("incomplete")
+    return value
+
+
+def mapping(answer: Any) -> dict[str, Any]:  # noqa: ANN401 - GitHub's
+    """An answer that has to be an object, or `UpstreamError`."""
+    if not isinstance(answer, dict):
+        raise _nonsense(type(answer).__name__)
+    return answer
+
+
+def listing(answer: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - GitHub's
+    """An answer that has to be a list of objects, or `UpstreamError`."""
+    if not isinstance(answer, list):
+        raise _nonsense(type(answer).__name__)
+    return [mapping(one) for one in answer]
 
 
 def said(error: GithubException) -> str:
@@ -56,6 +88,10 @@ def said(error: GithubException) -> str:
     ]
     texts = [text for text in (data.get("message"), *more) if isinstance(text, str)]
     return _LONG.sub("…", _ODD.sub(" ", "; ".join(texts)))[:MAX_SAID]
+
+
+def _nonsense(reason: str) -> UpstreamError:
+    return UpstreamError("GitHub's answer cannot be understood.", details={"reason": reason})
 
 
 def _refused(error: GithubException, now: datetime) -> ClaudeRunError:

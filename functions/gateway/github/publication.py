@@ -23,7 +23,7 @@ from claude_run.errors import CallerError, ClaudeRunError, Code, UpstreamError
 from claude_run.wire import Changes
 from gateway.github.access import GitHubAccess
 from gateway.github.asked import RepositoryRef
-from gateway.github.failures import said, translated
+from gateway.github.failures import given, said, translated
 from gateway.github.marks import MAX_TITLE, is_ours, is_unedited, marked, signed_message
 from gateway.github.policy import HeldBack, Policy, Verdict
 from gateway.github.tokens import Permissions
@@ -195,6 +195,8 @@ class _Work:
             self.proceed()
             elements = [_element(one, blobs) for one in request]
             tree = self.repository.create_git_tree(elements, base_tree=tree)
+            # The next one would stand on nothing, and everything else in the repository be gone.
+            given(tree.sha)
         return tree
 
     def _blobs(self, entries: Sequence[Entry]) -> dict[bytes, str]:
@@ -206,7 +208,7 @@ class _Work:
             if len(contents) > UNPACED_BLOBS:
                 self.sleep(PACE_SECONDS)
             text = base64.b64encode(content).decode()
-            made[content] = self.repository.create_git_blob(text, "base64").sha
+            made[content] = given(self.repository.create_git_blob(text, "base64").sha)
         return made
 
     # --- the branch --------------------------------------------------------------------------
@@ -292,9 +294,12 @@ class _Work:
     def _move(self, name: str, commit: GitCommit, *, create: bool) -> None:
         self.proceed()
         if create:
-            self.repository.create_git_ref(f"refs/heads/{name}", commit.sha)
+            ref = self.repository.create_git_ref(f"refs/heads/{name}", commit.sha)
         else:
-            self.repository.get_git_ref(f"heads/{name}").edit(commit.sha, force=False)
+            ref = self.repository.get_git_ref(f"heads/{name}")
+            ref.edit(commit.sha, force=False)
+        # Without its branch a pull request would be refused for good.
+        given(commit.sha if ref.object.sha == commit.sha else None)
 
     # --- the pull request --------------------------------------------------------------------
 
@@ -327,13 +332,17 @@ class _Work:
 
     def _opened_pull(self, branch: str, *, draft: bool) -> PullRequest:
         self.proceed()
-        return self.repository.create_pull(
+        pull = self.repository.create_pull(
             self.publication.target,
             branch,
             title=self.publication.title[:MAX_TITLE],
             body=self._body(),
             draft=draft,
         )
+        # It may be there all the same: the next try finds it.
+        given(pull.html_url)
+        given(pull.number)
+        return pull
 
     def _brought_up(self, pull: PullRequest) -> PullRequest:
         """A pull request from before, with what is held back now; its title stays."""

@@ -1,7 +1,7 @@
 """Requests made again, beneath PyGithub.
 
 Its own `GithubRetry` sleeps for as long as a limit lasts (an hour), and repeats a POST that
-GitHub may have obeyed.
+GitHub may have obeyed. A 202 it asks about again every two seconds, until its stack is used up.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,14 @@ from typing import Any, Self
 import structlog
 from urllib3 import BaseHTTPResponse, Retry
 from urllib3.connectionpool import ConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, ResponseError
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, ProtocolError, ResponseError
 
 from gateway.github.patience import MAX_ATTEMPTS, Failure, pause
 
 log = structlog.get_logger()
+
+# Of a GET: for statistics, which we do not ask for. To a POST it is an answer.
+_AT_WORK = 202
 
 
 class Retries(Retry):
@@ -55,7 +58,7 @@ class Retries(Retry):
 
     def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:  # noqa: ARG002
         """Whether `increment` is to look at an answer."""
-        return status_code in (401, 403, 429) or status_code >= 500
+        return status_code in (_AT_WORK, 401, 403, 429) or status_code >= 500
 
     def increment(
         self,
@@ -66,7 +69,10 @@ class Retries(Retry):
         _pool: ConnectionPool | None = None,
         _stacktrace: TracebackType | None = None,
     ) -> Self:
-        """The next try, or `MaxRetryError`."""
+        """The next try, or `MaxRetryError`; `ProtocolError` for an answer that is none yet."""
+        if response is not None and response.status == _AT_WORK and method == "GET":
+            response.close()
+            raise ProtocolError("GitHub is still at work")
         failure = Failure(
             method=method or "POST",
             path=url or "",

@@ -1,5 +1,6 @@
 """The body of a request, read strictly: its type, its size before and while it is read."""
 
+import socket
 from urllib.parse import parse_qsl
 
 from flask import Request
@@ -8,22 +9,33 @@ from werkzeug.exceptions import ClientDisconnected
 
 from claude_run.errors import CallerError, Code
 from claude_run.wire import MAX_BODY_BYTES
+from gateway.http.patience import Patience
 
 _PIECE = 64 * 1024
 # How long a sender may send nothing at all: it holds a thread.
 SILENCE_SECONDS = 20.0
+# And how long it may take altogether: 31 MiB over a slow line; a small body over any.
+SECONDS = 600.0
+FORM_SECONDS = 30.0
 MAX_FORM_FIELDS = 20
 
+_patience = Patience()
 
-def read_json_body(request: Request, *, at_most: int = MAX_BODY_BYTES) -> bytes:
-    """The bytes of a JSON body, or `CallerError`. Nothing of it is parsed."""
+
+def read_json_body(
+    request: Request, *, at_most: int = MAX_BODY_BYTES, within: float = SECONDS
+) -> bytes:
+    """The bytes of a JSON body, or `CallerError`. Nothing of it is parsed.
+
+    `within`: seconds that they may take to come.
+    """
     if not _is_type(request, "application/json"):
         raise CallerError(
             "The body must be JSON: Content-Type: application/json, not compressed.",
             code=Code.UNSUPPORTED_MEDIA_TYPE,
             details={"field": "Content-Type", "rule": "must be application/json"},
         )
-    return _read(request, at_most)
+    return _read(request, at_most, within)
 
 
 def is_form(request: Request) -> bool:
@@ -40,7 +52,7 @@ def read_form(request: Request, *, at_most: int) -> dict[str, str]:
             details={"field": "Content-Type", "rule": "must be a form's"},
         )
     try:
-        text = _read(request, at_most).decode("ascii")
+        text = _read(request, at_most, FORM_SECONDS).decode("ascii")
         pairs = parse_qsl(
             text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS
         )
@@ -62,25 +74,45 @@ def _is_type(request: Request, wanted: str) -> bool:
     )
 
 
-def _read(request: Request, at_most: int) -> bytes:
-    declared = request.headers.get("Content-Length", "0")
+def _read(request: Request, at_most: int, within: float) -> bytes:
+    declared = request.headers.get("Content-Length", "")
     if len(declared) > 12 or (declared.isdigit() and int(declared) > at_most):
         raise _too_large(at_most)
-    body = bytearray()
     connection = request.environ.get("gunicorn.socket")
     try:
-        if connection is not None:
-            connection.settimeout(SILENCE_SECONDS)
-        while piece := request.stream.read(_PIECE):
-            body += piece
-            if len(body) > at_most:
-                raise _too_large(at_most)
+        body = _timed(request, connection, at_most, within)
     except (ClientDisconnected, ParseException, OSError):  # the last two are gunicorn's
-        raise CallerError("The body ends too early or is not well chunked.") from None
+        raise _broken() from None
+    # Of one with a length gunicorn gives what there is, when it ends.
+    if declared.isdigit() and len(body) != int(declared):
+        raise _broken()
+    return body
+
+
+def _timed(
+    request: Request, connection: socket.socket | None, at_most: int, within: float
+) -> bytes:
+    if connection is None:
+        return _pieces(request, at_most)
+    connection.settimeout(SILENCE_SECONDS)
+    try:
+        with _patience.bounded(connection, within):
+            return _pieces(request, at_most)
     finally:
-        if connection is not None:
-            connection.settimeout(None)
+        connection.settimeout(None)
+
+
+def _pieces(request: Request, at_most: int) -> bytes:
+    body = bytearray()
+    while piece := request.stream.read(_PIECE):
+        body += piece
+        if len(body) > at_most:
+            raise _too_large(at_most)
     return bytes(body)
+
+
+def _broken() -> CallerError:
+    return CallerError("The body ends too early or is not well chunked.")
 
 
 def _too_large(at_most: int) -> CallerError:

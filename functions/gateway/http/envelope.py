@@ -30,7 +30,10 @@ class Connection(Protocol):
 def answer_unparsed(connection: Connection, status: int, reason: str, _message: str) -> None:
     """Instead of gunicorn's `util.write_error`: nothing is repeated of what was sent."""
     code, message = Code.VALIDATION_ERROR, _NO_REQUEST
-    if status >= 500:
+    if status == 501:
+        # An unknown transfer coding, which is the sender's fault; gunicorn says it is ours.
+        status, reason = 400, "Bad Request"
+    elif status >= 500:
         code, message = Code.INTERNAL_ERROR, _WRONG
     body = json.dumps(envelope(code, message, datetime.now(UTC))).encode()
     head = (

@@ -8,7 +8,7 @@ from flask import Flask, Response, g, jsonify, make_response, redirect, request
 from claude_run.errors import CallerError, ClaudeRunError, Code
 from claude_run.strictjson import loads_object
 from gateway.http import routes
-from gateway.http.body import is_form, read_form, read_json_body
+from gateway.http.body import FORM_SECONDS, is_form, read_form, read_json_body
 from gateway.http.setup_browser import Browser
 from gateway.instance import Instance
 from gateway.setup import pages
@@ -179,7 +179,7 @@ class SetupRoutes:
         if given is None:
             raise self._no_code_given()
         self._setup.check_code(given, self._browser.address())
-        body = loads_object(read_json_body(request, at_most=MAX_BODY_BYTES))
+        body = loads_object(read_json_body(request, at_most=MAX_BODY_BYTES, within=FORM_SECONDS))
         at = self._setup.store_claude_key(_only_key(body))
         return jsonify(configured=True, setupAt=iso(at))
 

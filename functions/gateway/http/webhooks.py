@@ -24,6 +24,8 @@ MAX_BODY_BYTES = 25 * 1024 * 1024
 LARGE_BYTES = 2 * 1024 * 1024
 MAX_LARGE = 2
 LARGE_RETRY_SECONDS = 5
+# GitHub itself gives up after ten.
+BODY_SECONDS = 15.0
 DELIVERY = "X-GitHub-Delivery"
 EVENT = "X-GitHub-Event"
 
@@ -60,7 +62,7 @@ def install(app: Flask, instance: Instance) -> None:
             large.release()
 
     def taken(at_most: int) -> Response:
-        body = read_json_body(request, at_most=at_most)
+        body = read_json_body(request, at_most=at_most, within=BODY_SECONDS)
         check_signature(
             body, request.headers.get(HEADER), webhook_secrets(settings.github, instance.vault)
         )

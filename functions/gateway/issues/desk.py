@@ -180,15 +180,14 @@ class Desk:
         path = f"/repos/{asked.repository.name}/pulls/{asked.issue}"
         with translated():
             _, pull = client.requester.requestJsonAndCheck("GET", path)
-        source = pull["head"].get("repo") or {}  # a fork that was deleted is none
+            source = pull["head"].get("repo") or {}  # a fork that was deleted is none
+            base = pull["base"]["ref"]
+            head = Head(branch=pull["head"]["ref"], sha=pull["head"]["sha"])
         if item.conversation != asked.conversation:
             # Our own: what comes now belongs to it.
-            return _Place(base=pull["base"]["ref"])
+            return _Place(base=base)
         is_fork = source.get("id") != asked.repository.id
-        head = Head(branch=pull["head"]["ref"], sha=pull["head"]["sha"])
-        return _Place(
-            base=pull["base"]["ref"] if is_fork else head.branch, head=head, is_fork=is_fork
-        )
+        return _Place(base=base if is_fork else head.branch, head=head, is_fork=is_fork)
 
     # --- meanwhile ---------------------------------------------------------------------------
 

@@ -67,23 +67,25 @@ def build(asked: Sequence[Asked]) -> Prompt:
     requests = [(one, seen(one.text)) for one in asked[:MAX_REQUESTS]]
     if not title and not background and not any(text for _, text in requests):
         raise CallerError(NOTHING)
-    seal = _seal([title, background, *(text for _, text in requests)])
+    said = [_said(one, text) for one, text in requests]
+    seal = _seal([title, background, *said])
     what = (_PULL if newest.is_pull else _ISSUE).format(number=newest.issue)
     parts = [
         _TASK.format(repository=newest.repository.name, what=what, seal=seal),
         _tagged("title", title, seal),
         _tagged("description", background, seal) if background else "",
-        *(_request(one, text, seal) for one, text in requests),
+        *(_tagged("request", text, seal) for text in said),
     ]
     return Prompt(text="".join(parts), removed=dict(removed))
 
 
-def _request(asked: Asked, text: str, seal: str) -> str:
+def _said(asked: Asked, text: str) -> str:
+    """A request, and the place that it is about: a file's name is anybody's choice, too."""
     place = ""
     if asked.path is not None:
         at = clean(asked.path).text.replace("\n", " ")
         place = f"(on {at}{f', line {asked.line}' if asked.line else ''})\n"
-    return _tagged("request", f"{place}{text}" if text else "(as the title says)", seal)
+    return f"{place}{text}" if text else "(as the title says)"
 
 
 def _tagged(name: str, text: str, seal: str) -> str:

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from claude_run.errors import CallerError, UpstreamError
 from claude_run.wire import BudgetUsd, MaxTurns, ModelName, TimeoutMinutes, ToolRules, Wire, parse
+from gateway.github.failures import given, mapping
 from gateway.github.trigger_settings import LABEL, LOGIN, MAX_NAMES, PHRASE, Triggers
 
 PATH = ".github/claude-run.yml"
@@ -76,16 +77,17 @@ class Read:
     complaint: str | None = None
 
 
-def read_answer(answer: object) -> Read:
-    """The file as GitHub's contents API gives it.
+def read_answer(answer: Any) -> Read:  # noqa: ANN401 - GitHub's
+    """The file as GitHub's contents API gives it; `UpstreamError` where it is another's answer.
 
     https://docs.github.com/en/rest/repos/contents#get-repository-content: a folder is a list, and
     what is larger than a megabyte comes without its content.
     """
-    if not isinstance(answer, dict) or answer.get("encoding") != "base64":
+    kind = "dir" if isinstance(answer, list) else given(mapping(answer).get("type"))
+    if kind != "file" or answer.get("encoding") == "none":
         return _refused(f"it is no file of at most {MAX_BYTES} bytes")
     try:
-        return read(base64.b64decode(answer.get("content") or ""))
+        return read(base64.b64decode(given(answer.get("content"))))
     except (ValueError, TypeError):
         raise UpstreamError(f"GitHub's answer about {PATH} cannot be read.") from None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.github.access import GitHubAccess
 from gateway.github.asked import Asked, RepositoryRef
-from gateway.github.failures import translated
+from gateway.github.failures import given, listing, mapping, translated
 from gateway.github.marks import MAX_BODY
 from gateway.github.tokens import Permissions
 from gateway.issues.comment import mark
@@ -38,7 +38,7 @@ class Voice:
         made = self._ask(
             asked.repository, "POST", f"issues/{asked.issue}/comments", {"body": _fitting(body)}
         )
-        return int(made["id"])
+        return int(given(mapping(made).get("id")))
 
     def edit(self, repository: RepositoryRef, comment: int, body: str) -> None:
         """Change it; NOT_FOUND where somebody has deleted it."""
@@ -61,17 +61,19 @@ class Voice:
         with self._lock:
             if self._slug is None:
                 with translated():
-                    self._slug = self._access.app().get_app().slug
+                    self._slug = given(self._access.app().get_app().slug)
             return self._slug
 
     def found(self, item: WorkItem, asked: Asked) -> int | None:
         """The comment that an earlier try has made; None: there is none."""
         since = (item.created_at - CLOCK_SKEW).strftime("%Y-%m-%dT%H:%M:%SZ")
         for page in range(1, MAX_PAGES + 1):
-            comments = self._ask(
-                asked.repository,
-                "GET",
-                f"issues/{asked.issue}/comments?since={since}&per_page={PAGE}&page={page}",
+            comments = listing(
+                self._ask(
+                    asked.repository,
+                    "GET",
+                    f"issues/{asked.issue}/comments?since={since}&per_page={PAGE}&page={page}",
+                )
             )
             for comment in comments:
                 # Anybody can write our mark, and the App may edit anybody's comment.

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import structlog
 from pydantic import SecretStr
 
-from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError
+from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError, UpstreamError
 from claude_run.wire import parse
 from gateway.github.asked import Asked, RepositoryRef
 from gateway.github.publication import Publication, Published
@@ -24,6 +24,7 @@ from gateway.work.claims import Claims
 from gateway.work.conversation import Conversation
 from gateway.work.desk import Admission, Desk
 from gateway.work.hold import Hold
+from gateway.work.loop import MAX_ATTEMPTS
 from gateway.work.outcome import Outcome
 from gateway.work.record import State, WorkItem
 from gateway.work.turns import Turns
@@ -90,7 +91,7 @@ class IssueSteps:
             hold.finish(Outcome.from_data(hold.item.outcome).state)
 
     def fail(self, hold: Hold, error: ClaudeRunError) -> None:
-        """Give it up, and say so where it was served."""
+        """Give it up, and say so where it was served; later, where that cannot be said now."""
         item = hold.item
         if item.stop:
             hold.finish(State.FAILED)
@@ -105,6 +106,8 @@ class IssueSteps:
         try:
             self.desk.report(replace(item, outcome=outcome.to_data()))
         except ClaudeRunError as untold:
+            if isinstance(untold, UpstreamError) and item.attempts < MAX_ATTEMPTS:
+                raise
             log.warning("a failure was not told", work=item.key, reason=untold.message)
         hold.finish(State.FAILED, outcome=outcome.to_data())
 

@@ -47,7 +47,10 @@ class Steps(Protocol):
         """On to its end, or until it is put off or interrupted; raises what fails."""
 
     def fail(self, hold: Hold, error: ClaudeRunError) -> None:
-        """Give it up, and say so where it was served."""
+        """Give it up, and say so where it was served.
+
+        `UpstreamError` where that cannot be said now, as long as another try is left.
+        """
 
 
 @dataclass(slots=True, kw_only=True)
@@ -170,7 +173,7 @@ class Worker:
         except CallerError as error:
             # Another try would be refused just the same.
             log.warning("work is refused", reason=error.message)
-            steps.fail(hold, error)
+            self._refuse(steps, hold, error)
         except ClaudeRunError as error:
             log.warning("work has to wait", reason=error.message)
             if hold.interrupted:
@@ -179,6 +182,14 @@ class Worker:
                 steps.fail(hold, error)
             else:
                 self._put_off(hold, error)
+
+    def _refuse(self, steps: Steps, hold: Hold, error: CallerError) -> None:
+        try:
+            steps.fail(hold, error)
+        except UpstreamError as untold:
+            # It would be left standing there as if somebody still worked on it.
+            log.warning("a refusal is told later", reason=untold.message)
+            self._put_off(hold, untold)
 
     def _put_off(self, hold: Hold, error: ClaudeRunError | None) -> None:
         if hold.left:

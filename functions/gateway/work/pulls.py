@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from claude_run.errors import CallerError, Code
 from gateway.github.access import GitHubAccess
 from gateway.github.asked import RepositoryRef
-from gateway.github.failures import translated
+from gateway.github.failures import given, translated
 
 _READ = {"pull_requests": "read"}
 
@@ -21,7 +21,7 @@ class GitHubPulls:
         found = self.access.repository(repository, _READ)
         try:
             with translated():
-                return found.get_pull(number).state == "open"
+                return given(found.get_pull(number).state) == "open"
         except CallerError as error:
             if error.code is not Code.NOT_FOUND:
                 raise
