@@ -28,6 +28,7 @@ look_around() {
 
 look_at_project() {
   need_gcloud
+  need curl 'It asks new revisions how they are: install it with the packages of your system.'
   look number gcloud projects describe "$project" --format='value(projectNumber)'
   look billing gcloud billing projects describe "$project" --format='value(billingEnabled)'
   seen

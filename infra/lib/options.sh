@@ -71,10 +71,10 @@ check_settings() {
   fi
 }
 
-need_gcloud() {
-  command -v gcloud >/dev/null \
-    || stop 'gcloud is not installed: https://cloud.google.com/sdk/docs/install'
-}
+need_gcloud() { need gcloud 'See https://cloud.google.com/sdk/docs/install.'; }
+
+# need COMMAND ADVICE
+need() { command -v "$1" >/dev/null || stop "$1 is not installed, and this needs it. $2"; }
 
 # confirm WHAT: go on, or leave.
 confirm() {

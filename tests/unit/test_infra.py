@@ -135,3 +135,35 @@ def test_the_digest_of_a_source_is_the_same_without_gnu_tools(tmp_path: Path) ->
         ).stdout
 
     assert digest(str(tmp_path)) == digest(os.environ["PATH"]) != ""
+
+
+@pytest.mark.parametrize("script", ["deploy", "destroy", "doctor"])
+@pytest.mark.parametrize(
+    ("missing", "advice"), [("gcloud", "sdk/docs/install"), ("curl", "packages")]
+)
+def test_what_is_not_installed_is_named(
+    script: str, missing: str, advice: str, tmp_path: Path
+) -> None:
+    """Before anything is asked; each with where it comes from."""
+    for tool in (
+        *("bash", "awk", "cat", "cut", "dirname", "env", "grep", "head", "mktemp"),
+        *("od", "rm", "sed", "sha256sum", "sort", "tail", "tr"),
+    ):
+        (tmp_path / tool).symlink_to(str(shutil.which(tool)))
+    for tool in {"gcloud", "curl"} - {missing}:
+        # Nothing of it is called.
+        (tmp_path / tool).write_text("#!/bin/sh\nexit 99\n")
+        (tmp_path / tool).chmod(0o755)
+    done = subprocess.run(
+        [str(REPOSITORY / f"infra/{script}.sh"), "--project", "p", "--region", "us-central1",
+         *(["--operators", "ann@example.com"] if script == "deploy" else [])],
+        env={"PATH": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert f"{missing} is not installed" in line
+    assert advice in line
