@@ -24,8 +24,11 @@ MAX_RUN_FILES = 1_000_000
 # With less than this left on a file system, a run that has grown is ended though it may be another
 # program that filled it.
 MIN_FREE_BYTES = 256 * 1024**2
-# A run is only measured after a file system has filled by a part of the limit.
+# A run is measured at once when a file system has filled by this part of the limit…
 SUSPICIOUS_PART = 4
+# …and now and then in any case: what it takes, another program may give back at the same time.
+REGULAR_SECONDS = 8.0
+REGULAR_SHARE = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,18 +61,22 @@ async def watch(
     limit = Taken(size=size, files=files)
     places = [folders[0], *(SHARED if user is not None else ())]
     before = {place: _free(place) for place in places}
-    pause = LOOK_SECONDS
+    now = asyncio.get_running_loop().time
+    pause, due = LOOK_SECONDS, now() + REGULAR_SECONDS
     while True:
         await asyncio.sleep(pause)
         grown = [(before[place] - (free := _free(place)), free) for place in places]
-        if not any(
+        is_suspicious = any(
             by.reaches(limit, part=SUSPICIOUS_PART) or free.size < MIN_FREE_BYTES
             for by, free in grown
-        ):
+        )
+        if not is_suspicious and now() < due:
             continue
-        begin = asyncio.get_running_loop().time()
+        begin = now()
         taken = await _taken(folders, user)
-        pause = max(LOOK_SECONDS, LOOK_SHARE * (asyncio.get_running_loop().time() - begin))
+        took = now() - begin
+        pause = max(LOOK_SECONDS, LOOK_SHARE * took)
+        due = now() + max(REGULAR_SECONDS, REGULAR_SHARE * took)
         full = any(
             free.size < MIN_FREE_BYTES and by.size >= size // SUSPICIOUS_PART for by, free in grown
         )
