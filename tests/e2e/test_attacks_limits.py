@@ -245,7 +245,7 @@ def test_a_run_does_not_fill_the_disk(narrow: servers.Server, way: str) -> None:
     """However it hides what it writes: it is ended, says why, and gives the space back."""
     if not AS_ROOT and way in ("deleted-but-open", "outside", "shared-memory"):
         return  # what a shared user holds outside its folders cannot be told apart
-    stream = run_script(narrow, f"{FILLERS[way]}; sleep 20")
+    stream = run_script(narrow, f"{FILLERS[way]}; sleep 60")
     assert stream.error is not None
     assert stream.error["code"] == "AGENT_FAILED"
     assert "more disk than it may" in stream.error["error"]
