@@ -1,17 +1,15 @@
 """Items of the work queue: claimed by one, joined, given back, taken over, stopped."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from claude_run.errors import CallerError, Code, StoppedError
 from gateway.github.asked import Asked, Trigger
-from gateway.opening import COLLECTIONS
-from gateway.store import Document, Put, Query, Store, Transaction, open_store
+from gateway.store import Document, Put, Query, Store, Transaction
 from gateway.work.claims import MAX_JOINED, MAX_LOOKS, PAGE, Claims
 from gateway.work.conversation import Conversation
 from gateway.work.queue import Queue
@@ -22,20 +20,6 @@ LATER = replace(COMMENT, source="comment:2", text="@claude and that")
 ELSEWHERE = replace(ASKED, issue=6)
 STOP = replace(COMMENT, source="comment:3", text="@claude stop", stop=True)
 OUTCOME = {"code": None}
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Noon."""
-    return Clock()
-
-
-@pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    """A store of its own for each test."""
-    opened = open_store(f"sqlite://{tmp_path}/s/g.db", collections=COLLECTIONS, clock=clock)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -33,12 +33,6 @@ class Driven:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    """Noon."""
-    return Clock()
-
-
-@pytest.fixture
 def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
     """With one item."""
     opened = open_store(f"sqlite://{tmp_path}/g.db", collections=COLLECTIONS, clock=clock)

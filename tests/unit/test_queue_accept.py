@@ -1,37 +1,20 @@
 """Deliveries come in: stored with their work in one commit, once for each meaning."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from gateway.github.asked import Asked, Trigger
 from gateway.github.trigger_settings import Kind, Sign
 from gateway.metrics import read_counts
-from gateway.opening import COLLECTIONS
-from gateway.store import Delete, Put, Query, Store, Update, open_store
+from gateway.store import Delete, Put, Query, Store, Update
 from gateway.work.claims import Claims
 from gateway.work.conversation import MAX_WAITING, Conversation
 from gateway.work.queue import Accepted, Queue
 from gateway.work.record import State
 from work_items import ASKED, COMMENT, Clock, all_items, conversation, items
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Noon."""
-    return Clock()
-
-
-@pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    """A store of its own for each test."""
-    opened = open_store(f"sqlite://{tmp_path}/s/g.db", collections=COLLECTIONS, clock=clock)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -1,17 +1,14 @@
 """Sessions in the store: begun once, held by one, ended once, on real SQLite."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 
 import pytest
 
 from claude_run.errors import CallerError, Code, StoppedError
 from gateway.limit_settings import LimitSettings
-from gateway.opening import COLLECTIONS
 from gateway.paging import page_token, place_of
 from gateway.quota import Quota, Wanted
 from gateway.sessions import blobs, log
@@ -28,35 +25,8 @@ from gateway.sessions.record import (
     key_of,
 )
 from gateway.sessions.registry import Claim, Registry
-from gateway.store import Cursor, Store, open_store
-
-
-class Clock:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def pass_by(self, delta: timedelta) -> None:
-        """Time passes."""
-        self.now += delta
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Noon."""
-    return Clock()
-
-
-@pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    """A store of its own for each test."""
-    opened = open_store(f"sqlite://{tmp_path}/s/g.db", collections=COLLECTIONS, clock=clock)
-    yield opened
-    opened.close()
+from gateway.store import Cursor, Store
+from work_items import Clock
 
 
 @pytest.fixture

@@ -1,21 +1,18 @@
 """The sweep: what was left lying is taken up again, in bounds."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from claude_run.errors import Code, UpstreamError
 from gateway.github.redeliveries import LOOK_BACK, MAX_ATTEMPTS, Attempt, failed
 from gateway.limit_settings import LimitSettings
-from gateway.opening import COLLECTIONS
 from gateway.quota import Quota, Wanted
 from gateway.sessions.record import LEASE, Session, Status, key_of
 from gateway.sessions.registry import Registry
-from gateway.store import Store, open_store
+from gateway.store import Store
 from gateway.work.claims import Claims
 from gateway.work.queue import Queue
 from gateway.work.sweep import ASK_SECONDS, MAX_STARTED, Sweep, Swept
@@ -50,20 +47,6 @@ class Counting:
         if self.refusing:
             raise UpstreamError("No.", code=Code.UNAVAILABLE)
         return 3
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Noon."""
-    return Clock()
-
-
-@pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    """A store of its own for each test."""
-    opened = open_store(f"sqlite://{tmp_path}/s/g.db", collections=COLLECTIONS, clock=clock)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
