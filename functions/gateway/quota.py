@@ -57,12 +57,17 @@ class Quota:
         """End a run that used this; again, or after it was forgotten, nothing changes."""
         write(tx, self.read(tx, now).settle(run_id, used))
 
-    def settle_crashed(self, tx: Transaction, run_id: str, *, now: datetime) -> Usage:
-        """End a run that nobody drives any more; returns the usage that it reported last."""
+    def settle_crashed(
+        self, tx: Transaction, run_id: str, logged: Usage, *, now: datetime
+    ) -> Usage:
+        """End a run that nobody drives any more; returns what it had used.
+
+        `logged` is what its log tells, which it writes more often than it reports here.
+        """
         ledger = self.read(tx, now)
         known = ledger.runs.get(run_id)
-        write(tx, ledger.settle(run_id, None))
-        return known.used if known else Usage()
+        write(tx, ledger.settle(run_id, logged))
+        return known.reporting(logged).used if known else Usage()
 
     def status(self, documents: Documents, *, now: datetime) -> QuotaStatus:
         """The figures of now, for `/health`; needs no transaction."""

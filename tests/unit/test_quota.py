@@ -54,9 +54,10 @@ def refusal(store: Store, settings: LimitSettings, now: datetime = NOON) -> Call
     return caught.value
 
 
-def crash(store: Store, run_id: str, now: datetime) -> Usage:
-    """End a run in its driver's place."""
-    return store.transact(lambda tx: Quota(SETTINGS).settle_crashed(tx, run_id, now=now))
+def crash(store: Store, run_id: str, now: datetime, logged: Usage | None = None) -> Usage:
+    """End a run in its driver's place; `logged` is what its log tells."""
+    told = logged or Usage()
+    return store.transact(lambda tx: Quota(SETTINGS).settle_crashed(tx, run_id, told, now=now))
 
 
 # What a run gets
@@ -254,7 +255,10 @@ def test_money_is_rounded_up_to_the_millionth() -> None:
 
 
 def test_a_crash_settles_at_what_was_logged_last(store: Store) -> None:
-    """When the lease has ended; whoever finalises it is told what that was, later too."""
+    """When the lease has ended; whoever finalises it is told what that was, later too.
+
+    Reported or written to its log, whichever is more.
+    """
     assert start(store, SETTINGS, "a", Wanted(cost_usd=50))
     renew(store, SETTINGS, "a", used(7, 0.5), NOON + LEASE / 2)
     end = NOON + LEASE / 2 + LEASE
@@ -262,9 +266,10 @@ def test_a_crash_settles_at_what_was_logged_last(store: Store) -> None:
     later = start(store, SETTINGS, "b", Wanted(cost_usd=50), now=end)
     assert later
     assert later.budget_usd == 49.5
-    assert crash(store, "a", end + LEASE) == used(7, 0.5)
-    assert crash(store, "a", end + LEASE) == Usage()
-    assert shown(store, SETTINGS, end)["dailyCost"] == 0.5
+    assert crash(store, "a", end + LEASE, used(9, 0.25)) == used(9, 0.5)
+    assert crash(store, "a", end + LEASE, used(9, 0.25)) == Usage()
+    figures = shown(store, SETTINGS, end)
+    assert (figures["dailyTokens"], figures["dailyCost"]) == (9, 0.5)
 
 
 def test_who_was_away_too_long_must_stop(store: Store) -> None:

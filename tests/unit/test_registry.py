@@ -103,13 +103,15 @@ def test_an_orphan_is_finalised_once_by_many(
 ) -> None:
     """INTERRUPTED, a gap in the numbers, its logged usage settled, and open for a message."""
     claim = begin(registry, clock)
-    registry.append(claim, [frame(1), frame(2)])
+    registry.append(claim, [frame(1)], Usage(input_tokens=3))
     registry.renew(claim, Usage(input_tokens=7, cost_usd=0.5), Continuation(runner_session="r"))
+    # What came after the last renewal is in the log alone.
+    registry.append(claim, [frame(2)], Usage(input_tokens=9, cost_usd=0.75))
     clock.pass_by(LEASE)
     with ThreadPoolExecutor(10) as pool:
         found = list(pool.map(lambda _: registry.find(claim.session.key), range(10)))
     assert {session.status for session in found} == {Status.ERROR}
-    assert found[0].usage == Usage(input_tokens=7, cost_usd=0.5)
+    assert found[0].usage == Usage(input_tokens=9, cost_usd=0.75)
     assert found[0].runner_session == "r"
     stored = b"".join(part.data for part in log.read(store, claim.session.key, after=0))
     numbers = [log.frame_id(data) for data in frames_of(stored)]
@@ -118,6 +120,17 @@ def test_an_orphan_is_finalised_once_by_many(
     again = registry.next_turn(claim.session.key, {}, Wanted())
     assert again.session.turn == 2
     assert again.last_event_id == 2 + ID_GAP
+
+
+def test_a_turn_that_logged_nothing_has_used_nothing(registry: Registry, clock: Clock) -> None:
+    """Its driver died at once; what is in the log is of the turn before."""
+    first = begin(registry, clock)
+    registry.append(first, [frame(1)], Usage(input_tokens=9))
+    clock.pass_by(LEASE)
+    registry.find(first.session.key)
+    second = registry.next_turn(first.session.key, {}, Wanted())
+    clock.pass_by(LEASE)
+    assert registry.find(second.session.key).usage == Usage(input_tokens=9)
 
 
 def test_an_earlier_holder_writes_nothing(registry: Registry, store: Store, clock: Clock) -> None:
@@ -132,14 +145,14 @@ def test_an_earlier_holder_writes_nothing(registry: Registry, store: Store, cloc
         named=Continuation(runner_session="stolen"),
     )
     for attempt in (
-        lambda: registry.append(old, [frame(50)]),
-        lambda: registry.append(old, [], stolen),
+        lambda: registry.append(old, [frame(50)], Usage()),
+        lambda: registry.append(old, [], Usage(), stolen),
         lambda: registry.renew(old, Usage(), Continuation(runner_session="stolen")),
         lambda: end(registry, old, 60),
     ):
         with pytest.raises(StaleLeaseError):
             attempt()
-    registry.append(new, [frame(new.last_event_id + 1)])
+    registry.append(new, [frame(new.last_event_id + 1)], Usage())
     end(registry, new, new.last_event_id + 2)
     session = registry.find(old.session.key)
     assert session.status is Status.COMPLETED
@@ -161,7 +174,7 @@ def test_contention_pauses_and_clock_steps_never_let_an_old_holder_write(
     def holder(held: Claim) -> None:
         for step in range(1, 6):
             try:
-                registry.append(held, [frame(held.last_event_id + step)])
+                registry.append(held, [frame(held.last_event_id + step)], Usage())
             except StaleLeaseError:
                 return
             with lock:
@@ -190,7 +203,7 @@ def test_a_finished_session_is_not_cancelled(registry: Registry, clock: Clock) -
     """DELETE of a session that is over changes nothing."""
     claim = begin(registry, clock)
     assert registry.cancel(claim.session.key).cancel_requested
-    assert registry.append(claim, []) is True
+    assert registry.append(claim, [], Usage()) is True
     end(registry, claim, 1, StoppedError("Cancelled.", code=Code.CANCELLED))
     over = registry.find(claim.session.key)
     assert over.status is Status.CANCELLED

@@ -29,7 +29,7 @@ from gateway.sessions.events import SessionEvent
 from gateway.sessions.live import Feeds
 from gateway.sessions.log import frames_of
 from gateway.sessions.proposing import Proposal, Proposing
-from gateway.sessions.record import LEASE, Session, Status, key_of
+from gateway.sessions.record import LEASE, Session, Status, Usage, key_of
 from gateway.sessions.registry import Registry
 from gateway.store import Store, open_store
 
@@ -211,6 +211,22 @@ def test_a_transcript_is_kept_while_the_run_goes_on(place: Place) -> None:
 
     place.drive(light_run(words))
     assert place.logged()[-1][0] == "complete"
+
+
+@pytest.mark.usefixtures("no_renewal")
+def test_the_log_knows_what_was_used(place: Place) -> None:
+    """While the run goes on: whoever ends it for a driver that died settles at that."""
+    found: list[tuple[Usage, dict[str, Any]]] = []
+
+    def words(_prompt: str) -> Iterator[str]:
+        yield "One "
+        assert wait_for(lambda: log.tail(place.store, KEY).used.input_tokens)
+        told = [data for name, data in place.logged() if name == "usage"]
+        found.append((log.tail(place.store, KEY).used, told[-1]))
+
+    place.drive(light_run(words))
+    [(usage, told)] = found
+    assert {"turn": 1, **usage.to_json()} == told
 
 
 def test_a_next_turn_replaces_the_change_set_of_the_last(place: Place) -> None:

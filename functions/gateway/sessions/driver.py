@@ -312,7 +312,7 @@ class Driver:
 
     def _append(self, frames: list[Frame], keeping: Keeping) -> bool:
         try:
-            return self.registry.append(self.turn.claim, frames, keeping)
+            return self.registry.append(self.turn.claim, frames, self._usage(), keeping)
         except AlreadyExistsError as error:
             # An earlier try was stored and its answer lost: nobody else writes these numbers.
             if not frames or error.path != batch_path(self.turn.claim.session.key, frames[0].id):

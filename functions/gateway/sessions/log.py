@@ -6,9 +6,9 @@ A batch holds whole SSE frames, so that a replay is a copy from the store to the
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
-from gateway.sessions.record import path_of
+from gateway.sessions.record import Usage, path_of
 from gateway.store import Collection, Create, Document, Index, Query, Store
 
 MAX_BATCH_BYTES = 200_000
@@ -20,7 +20,7 @@ COLLECTION = Collection(
     name="events",
     expires=True,
     indexes=(Index(order="last"), Index(order="last", descending=True)),
-    unindexed=("frames",),
+    unindexed=("frames", "used"),
 )
 
 
@@ -37,18 +37,24 @@ def batch_path(key: str, first: int) -> str:
     return f"{path_of(key)}/events/{first:019d}"
 
 
-def batch(key: str, frames: list[Frame], *, expire_at: datetime) -> Create:
-    """The write of a batch, under its first number."""
+def batch(
+    key: str, frames: list[Frame], *, expire_at: datetime, used: Usage | None = None
+) -> Create:
+    """The write of a batch, under its first number.
+
+    `used`: by a turn that goes on. It is for whoever ends that turn in the place of a driver that
+    died: the newest batch has it at hand, however long ago the last `usage` event was.
+    """
     first, last = frames[0].id, frames[-1].id
-    return Create(
-        batch_path(key, first),
-        {
-            "first": first,
-            "last": last,
-            "frames": b"".join(frame.data for frame in frames),
-            "expireAt": expire_at,
-        },
-    )
+    data: dict[str, Any] = {
+        "first": first,
+        "last": last,
+        "frames": b"".join(frame.data for frame in frames),
+        "expireAt": expire_at,
+    }
+    if used is not None:
+        data["used"] = used.to_json()
+    return Create(batch_path(key, first), data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +113,26 @@ def last_id(queries: Queries, key: str) -> int:
     """The highest number stored, 0 for an empty log."""
     found = _newest(queries, key)
     return int(found.data["last"]) if found else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tail:
+    """Where a log ends: its highest number, 0 for an empty one, and what its turn had used."""
+
+    last: int
+    used: Usage
+
+
+def tail(queries: Queries, key: str) -> Tail:
+    """The end of a log."""
+    found = _newest(queries, key)
+    if found is None:
+        return Tail(last=0, used=Usage())
+    # A turn's last batch does not have it, so that it is not taken for the next one's.
+    told = found.data.get("used")
+    return Tail(
+        last=found.data["last"], used=Usage.from_json(told) if told is not None else Usage()
+    )
 
 
 def last_frame(queries: Queries, key: str) -> bytes | None:

@@ -155,8 +155,12 @@ class Registry:
 
     # --- while it is driven ------------------------------------------------------------------
 
-    def append(self, claim: Claim, frames: Sequence[Frame], keeping: Keeping = NOTHING) -> bool:
+    def append(
+        self, claim: Claim, frames: Sequence[Frame], usage: Usage, keeping: Keeping = NOTHING
+    ) -> bool:
         """Store events, and what is kept, under the lease. Returns whether somebody has cancelled.
+
+        `usage` is the turn's so far: where its driver dies, the last one stored is what counts.
 
         `StaleLeaseError` when the session has another holder: nothing is written then.
         """
@@ -164,7 +168,8 @@ class Registry:
         def work(tx: Transaction) -> bool:
             session = self._held(tx, claim)
             if frames:
-                tx.write(log.batch(session.key, list(frames), expire_at=claim.expire_at))
+                expire_at = claim.expire_at
+                tx.write(log.batch(session.key, list(frames), expire_at=expire_at, used=usage))
             tx.write(*keeping.writes)
             if (named := session.keeping(keeping.named)) != session:
                 tx.write(Put(named.path, named.to_data()))
@@ -235,16 +240,18 @@ class Registry:
             if not due(session):
                 return session
             failure = StoppedError(INTERRUPTED, code=Code.INTERRUPTED)
-            return self._ended(tx, session, failure, after=log.last_id(tx, key) + ID_GAP)
+            return self._ended(tx, session, failure, gap=ID_GAP)
 
         return self._store.transact(work)
 
     def _ended(
-        self, tx: Transaction, session: Session, failure: ClaudeRunError, *, after: int
+        self, tx: Transaction, session: Session, failure: ClaudeRunError, *, gap: int
     ) -> Session:
         """With its turn ended by somebody who does not drive it."""
         now = self._clock()
-        usage = self._quota.settle_crashed(tx, run_id(session), now=now)
+        tail = log.tail(tx, session.key)
+        after = tail.last + gap
+        usage = self._quota.settle_crashed(tx, run_id(session), tail.used, now=now)
         event: SessionEvent = error(failure.message, failure.code)
         frame = Frame(id=after, data=encode(event, id=after, timestamp=now))
         ended = session.ended(failure, usage=usage, last_event_id=after, now=now)
@@ -262,7 +269,7 @@ class Registry:
                 return session
             if session.queued:  # there is no driver to ask
                 failure = StoppedError(CANCELLED, code=Code.CANCELLED)
-                return self._ended(tx, session, failure, after=log.last_id(tx, key) + 1)
+                return self._ended(tx, session, failure, gap=1)
             asked = replace(session, cancel_requested=True)
             tx.write(Put(asked.path, asked.to_data()))
             return asked
