@@ -290,6 +290,11 @@ def test_quota_is_kept_for_runs(runner: servers.Server, tmp_path: Path) -> None:
         assert (name, json.loads(data)["code"]) == ("error", "QUOTA_EXCEEDED")
         third = post_run(server.url, SLOW)
         assert (third.status, json.loads(third.body)["code"]) == (429, "QUOTA_EXCEEDED")
+    with running_gateway(runner.url, tmp_path / "one", MAX_DAILY_TOKENS="500") as server:
+        stopped = post_run(server.url, SLOW, headers={"Accept": "application/json"})
+        code = json.loads(stopped.body)["error"]["code"]
+        assert (stopped.status, code) == (429, "QUOTA_EXCEEDED")
+        assert int(stopped.headers["Retry-After"]) > 0
 
 
 def test_the_vaults_key_is_used_and_not_told(

@@ -6,10 +6,12 @@ from typing import Any
 
 from flask import Flask, Request, Response, g, jsonify, request
 
+from claude_run.errors import Code
 from claude_run.wire import parse_run_request
 from gateway.forwarding import Forwarder
 from gateway.http import routes, stream
 from gateway.http.body import read_json_body
+from gateway.ledger import RETRY_SECONDS
 
 _LEFT = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 
@@ -32,6 +34,8 @@ def install(app: Flask, forwarder: Forwarder) -> None:
         answer = jsonify(body)
         answer.status_code = status
         answer.headers.update(forwarded.headers)
+        if status == Code.QUOTA_EXCEEDED.http_status:
+            answer.headers["Retry-After"] = str(RETRY_SECONDS)
         return answer
 
 
