@@ -11,6 +11,7 @@ import pytest
 from conftest import MakeRunner
 
 import servers
+from doubles.git_server import git, serve_git
 from runner.accounts import FIRST_UID, MAX_USERS
 from servers import last_request, post_run, recorded, say, scenario, use
 
@@ -293,6 +294,63 @@ def test_the_callers_own_key_and_upstream(make_runner: MakeRunner, model: server
     assert stream.error is None
     newest = recorded(model, "marker-own-key")[-1]
     assert newest["headers"]["x-api-key"] == "sk-callers-own-key-987"
+
+
+def test_a_repository_is_the_workspace(make_runner: MakeRunner, tmp_path: Path) -> None:
+    """`repository` by URL and by name: its default branch, the named branch, the named commit."""
+    with serve_git(tmp_path) as server:
+        origin = server.create("octo/hello")
+        origin.write("README.md", "first")
+        first = origin.commit()
+        origin.write("README.md", "second")
+        second = origin.commit()
+        git("checkout", "--quiet", "-b", "aside", cwd=origin.folder)
+        origin.write("README.md", "aside")
+        aside = origin.commit()
+        runner = make_runner(GITHUB_SERVER_URL=f"http://{server.host}")
+        for repository, base, content in (
+            ({"url": server.url("octo/hello")}, second, "second"),
+            ({"name": "octo/hello"}, second, "second"),
+            ({"name": "octo/hello", "branch": "aside"}, aside, "aside"),
+            ({"name": "octo/hello", "commit": first}, first, "first"),
+        ):
+            prompt = scenario(
+                use("Bash", command="cat README.md && mv README.md moved"), say("{{last_result}}")
+            )
+            stream = post_run(
+                runner.url, {"prompt": prompt, "repository": repository, "allowedTools": ["Bash"]}
+            )
+            assert (stream.error, stream.text) == (None, content)
+            assert stream.changes["base"] == base
+            moved = {file["path"]: file.get("deleted", False) for file in stream.changes["files"]}
+            assert moved == {"README.md": True, "moved": False}
+
+
+def test_a_transcript_has_its_subagents(runner: servers.Server) -> None:
+    """`wantTranscript`: theirs are files beside the main one, and go into a resumed run with it."""
+    inside = scenario(use("Bash", command="true"), say("The subagent says it."))
+    task = use("Task", description="Look", prompt=inside, subagent_type="general-purpose")
+    first = post_run(
+        runner.url, {"prompt": scenario(task, say("It is there.")), "wantTranscript": True}
+    )
+    session = first.headers["x-session-id"]
+    parts = first.data("transcript")
+    told: dict[str, str] = {}
+    for part in parts:
+        told[part["path"]] = told.get(part["path"], "") + "".join(part["entries"])
+    main = told.pop(f"{session}.jsonl")
+    [(path, of_subagent)] = told.items()
+    assert path.startswith(f"{session}/")
+    assert "The subagent says it." in of_subagent
+    assert "It is there." in main
+    again = post_run(
+        runner.url,
+        {
+            "prompt": scenario(say("On.")),
+            "resume": {"sessionId": session, "transcript": parts},
+        },
+    )
+    assert (again.error, again.text) == (None, "On.")
 
 
 def test_resume_goes_on_in_a_fresh_container(
