@@ -140,7 +140,8 @@ class GitHubApps:
         except (jwt.PyJWTError, KeyError):
             return 401, {"message": "A JSON web token could not be decoded"}
         if (method, path) == ("GET", "/app/installations"):
-            one = {"account": {"login": app.owner}, "suspended_at": None, "app_id": app.id}
+            known = {"app_id": app.id, "app_slug": app.slug}
+            one = {"account": {"login": app.owner}, "suspended_at": None, **known}
             return 200, [{"id": number, **one} for number in app.installations]
         found_token = re.fullmatch(r"/app/installations/([0-9]+)/access_tokens", path)
         if method == "POST" and found_token and int(found_token[1]) in app.installations:

@@ -294,7 +294,8 @@ def _mend_edited(front: Front, payload: dict[str, Any], issue: dict[str, Any]) -
 
 
 def _deliveries(front: Front, _request: ApiRequest, _found: Match) -> Answer:
-    newest = list(reversed(front.hooks.deliveries))[:100]
+    # One that goes nowhere is none.
+    newest = [one for one in reversed(front.hooks.deliveries) if one.url is not None][:100]
     return Answer.of(200, [one.to_json(whole=False) for one in newest])
 
 

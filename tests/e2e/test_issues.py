@@ -3,8 +3,10 @@
 import signal
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
+import httpx2
 import pytest
 
 import servers
@@ -108,17 +110,47 @@ def test_who_may_not_write_starts_nothing(service: Service, github: GitHub) -> N
 
 
 def test_a_stop_in_a_comment_ends_the_run(service: Service, github: GitHub) -> None:
-    """The agent is ended, nothing is published, and the comment says so."""
+    """Until then the comment tells plan, deed and cost. Nothing is published, and it says so."""
     repository = hooked(service, github)
-    slow = servers.say("word ", repeat=2_000, delay_ms=50)
-    issue = repository.open_issue("Slowly", asking("Say it.", slow))["number"]
+    working = [
+        servers.use("TaskCreate", subject="Look around", description="All of it."),
+        servers.use("TaskUpdate", taskId="1", status="in_progress"),
+        servers.use("Bash", command="echo looking"),
+        servers.say("word ", repeat=2_000, delay_ms=50),
+    ]
+    issue = repository.open_issue("Slowly", asking("Say it.", *working))["number"]
     service.until_state(repository, State.RUNNING)
+    parts = ("\n- [ ] **Look around**\n", "\n**Now:** Running `echo looking`\n", " so far · ")
+    until(
+        lambda: all(part in told for told in ours(repository, issue)[:1] for part in parts),
+        lambda: f"not told: {ours(repository, issue)}",
+    )
     repository.comment(issue, "@claude stop")
     items = service.until_over(repository, 2)
     assert [item.state for item in items] == [State.CANCELLED, State.DONE]
     assert service.session(repository, issue).status is Status.CANCELLED
     assert repository.pulls() == []
-    assert len(ours(repository, issue)) == 1
+    (comment,) = ours(repository, issue)
+    assert "\n### Stopped\n" in comment
+
+
+def test_a_delivery_that_never_arrived_is_fetched(
+    github: GitHub, runner: servers.Server, tmp_path: Path
+) -> None:
+    """The gateway was down when it came: its timer has GitHub bring it again."""
+    repository = github.create()
+    repository.hook("http://127.0.0.1:9/webhooks/github")
+    repository.open_issue("A note", asking("Please write.", *writing("a.txt", "a\n")))
+    (lost,) = repository.deliveries(1)
+    assert lost.status == 0
+    with issue_service(github, runner, tmp_path) as late:
+        assert late.gateway is not None
+        lost.url = f"{late.gateway.url}/webhooks/github"
+        lost.at -= timedelta(minutes=2)
+        httpx2.get(f"{late.gateway.url}/health")
+        (item,) = late.until_over(repository)
+    assert (item.state, item.delivery) == (State.DONE, lost.guid)
+    assert repository.deliveries(2)[1].redelivery
 
 
 def test_no_secret_leaves(service: Service, github: GitHub) -> None:

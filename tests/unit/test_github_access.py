@@ -472,9 +472,10 @@ def test_a_list_of_deliveries_that_is_none_is_githubs_fault(world: World, listed
 
 def test_an_enterprise_is_known_by_its_slug(world: World) -> None:
     """It has no login; one such must not hide where else the App is."""
-    enterprise = {"id": 3, "account": {"slug": "big", "type": "Enterprise"}}
+    enterprise = {"id": 3, "account": {"slug": "big", "type": "Enterprise"}, "app_slug": "our-app"}
     person = {"id": 4, "account": {"login": "ann"}, "suspended_at": "2026-11-01T00:00:00Z"}
     none = {"total_count": 0, "repositories": []}
     world.script.answers = [answer(200, [enterprise, person]), answer(200, none)]
     found = look(world.access.app(), lambda: datetime.now(UTC))
-    assert [(one.account, one.is_suspended) for one in found] == [("big", False), ("ann", True)]
+    told = [(one.account, one.is_suspended) for one in found.installations]
+    assert (found.slug, told) == ("our-app", [("big", False), ("ann", True)])

@@ -444,6 +444,37 @@ def test_an_app_that_somebody_brings_along(tmp_path: Path, github: GitHubApps) -
         assert client.get("/health").get_json()["github"]["installationId"] == "5"
 
 
+def test_an_app_that_was_installed_before_it_was_brought_along(
+    tmp_path: Path, github: GitHubApps
+) -> None:
+    """No delivery tells of it any more: the page asks GitHub, and knows its name from then on."""
+    github.create("octo", {"name": "brought"})
+    app = github.app("brought")
+    environ = {
+        "GITHUB_APP_ID": str(app.id),
+        "GITHUB_PRIVATE_KEY": key_pair()[0],
+        "GITHUB_SERVER_URL": github.url,
+        "GITHUB_API_URL": github.url,
+    }
+    with open_app(tmp_path, **environ) as (client, gateway):
+        operator = Operator(client, gateway)
+        operator.enter()
+        apps = Apps(gateway.store, gateway.clock, app_id=str(app.id))
+        operator.get("/gh-setup")
+        assert apps.record() is None, "it is installed nowhere"
+        github.install(app)
+        assert "octo/one" in operator.get("/gh-setup").get_data(as_text=True)
+        assert client.get("/gh-status").get_json()["github"] == {
+            "configured": True,
+            "appId": str(app.id),
+            "owner": "octo",
+            "repositoryCount": 2,
+        }
+        record = apps.record()
+        assert record is not None
+        assert record.slug == "brought"
+
+
 def test_github_cannot_be_asked_where_it_is_installed(
     operator: Operator, github: GitHubApps
 ) -> None:

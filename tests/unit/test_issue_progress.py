@@ -27,6 +27,7 @@ class Page:
         self.written: list[str] = []
         self.wrote = threading.Event()
         self.now = 0.0
+        self.runs = 1
 
     def edit(self, body: str) -> None:
         self.written.append(body)
@@ -38,7 +39,7 @@ class Page:
         return Progress(
             edit=self.edit,
             render=lambda standing, _elapsed: str(standing.calls),
-            runs=lambda: 1,
+            runs=lambda: self.runs,
             monotonic=lambda: self.now,
         )
 
@@ -67,6 +68,24 @@ def test_news_are_written_once_and_in_time() -> None:
     page.wait()
     progress.close()
     assert page.written == ["1", "4"]
+
+
+def test_beside_many_runs_it_is_written_less_often() -> None:
+    """They share what GitHub allows; their number is asked for each time."""
+    page = Page()
+    page.runs = 20
+    progress = page.progress()
+    progress.watch([CALL])
+    page.wait()
+    for now in (5.0, 60.0, 99.0):
+        page.now = now
+        progress.watch([CALL])
+        time.sleep(0.05)
+        assert page.written == ["1"]
+    page.now = 100.0
+    progress.watch([CALL])
+    page.wait()
+    progress.close()
 
 
 def test_a_limit_is_waited_for() -> None:

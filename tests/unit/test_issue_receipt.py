@@ -107,6 +107,9 @@ def test_without_a_change_the_answer_is_the_comment() -> None:
     told = receipt.report(replace(ITEM, publication={"commentOnly": True}))
     assert "### Claude's answer\n\nMended." in told
     assert "---\n\nNothing was changed" in told
+    shown = {**ITEM.facts, "shown": "digest"}
+    told = receipt.report(replace(ITEM, publication={"commentOnly": True}, facts=shown))
+    assert "---\n\nNothing more was changed: the pull request is as it was." in told
     held = receipt.report(replace(ITEM, publication={"heldBack": PULL["heldBack"]}))
     assert "All that was changed is held back" in held
     fork = replace(ITEM, publication={}, facts={**ITEM.facts, "commentOnly": True})
@@ -125,6 +128,9 @@ def test_each_failure_says_what_to_do(code: Code) -> None:
     assert ("Mended" in told) == (not code.startswith("UPSTREAM_") and code != "NO_CREDENTIAL")
     draft = failed(code, url=PULL["url"], number=13, draft=True)
     assert "What was done until then is in a draft: [#13](" in draft
+    # One that was finished before stays ready for review; and some plans know no drafts.
+    ready = failed(code, url=PULL["url"], number=13, draft=False)
+    assert "What was done until then is in the pull request: [#13](" in ready
 
 
 def test_the_pull_request_closes_its_issue_and_no_other() -> None:

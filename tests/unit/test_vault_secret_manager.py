@@ -70,12 +70,15 @@ def test_a_secret_without_a_value(vault: Vault, server: SecretManager) -> None:
 
 
 def test_a_value_put_by_hand(vault: Vault, server: SecretManager) -> None:
-    """With `gcloud secrets versions add`: as it stands, without the last line feed."""
+    """With `gcloud secrets versions add`: as it stands, without the last line feed; or two."""
     vault.put("key", "one")
     (versions,) = server.secrets.values()
     versions[-1].data = b"by-hand\n"
     vault = open_vault(f"secretmanager://project?endpoint={server.host}")
     assert vault.get_all("key") == ("by-hand",)
+    versions[-1].data = b'["new", "by-hand"]'
+    vault = open_vault(f"secretmanager://project?endpoint={server.host}")
+    assert vault.get_all("key") == ("new", "by-hand")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from gateway.github.asked import Asked
 from gateway.github.policy import HeldBack
 from gateway.github.trigger_settings import Kind as Trigger
 from gateway.github.trigger_settings import Sign
+from gateway.issues import receipt
 from gateway.limit_settings import LimitSettings
 from gateway.opening import COLLECTIONS
 from gateway.quota import Quota, Wanted
@@ -567,14 +568,15 @@ def test_github_is_left_alone_for_as_long_as_it_asks(
     assert bench.item.state is State.DONE
 
 
+def broken_off(_prompt: str) -> Iterator[str]:
+    """What a run says whose runner goes away."""
+    yield "I begin"
+    raise ConnectionError("the runner is gone")
+
+
 def test_a_failed_run_publishes_what_there_is_as_a_draft(bench: Bench) -> None:
     """It ended early: its last checkpoint is no waste."""
-
-    def words(_prompt: str) -> Iterator[str]:
-        yield "I begin"
-        raise ConnectionError("the runner is gone")
-
-    bench.words = words
+    bench.words = broken_off
     bench.accept(ASKED)
     bench.work()
     assert bench.item.state is State.INTERRUPTED
@@ -623,6 +625,47 @@ def test_a_turn_that_changed_nothing_publishes_nothing(bench: Bench) -> None:
     item = items(bench.store)["comment:1"]
     assert (item.state, item.publication) == (State.FAILED, {"commentOnly": True})
     assert bench.done == [*before, "comment", "report UPSTREAM_ERROR"]
+
+
+def test_a_turn_that_only_answers_leaves_the_pull_request_as_it_is(bench: Bench) -> None:
+    """Its changes are those that are there: nothing is updated, and the comment is the answer."""
+    again(bench)
+    found = items(bench.store)["comment:1"]
+    assert found.publication == {"commentOnly": True}
+    assert receipt.NO_NEWS in receipt.report(found)
+
+
+def test_a_turn_that_takes_all_back_publishes_that(bench: Bench) -> None:
+    """No file differs any more, and that is another state than the pull request shows."""
+    bench.accept(ASKED)
+    bench.work()
+    bench.changes = {"base": BASE, "files": []}
+    bench.accept(COMMENT)
+    bench.work()
+    assert items(bench.store)["comment:1"].publication["files"] == []
+    branch = f"branch claude/issue-5-it-is-broken {BASE}"
+    assert [line.strip() for line in bench.done if line.startswith("branch")] == [
+        f"{branch} a.txt",
+        branch,
+    ]
+
+
+def test_a_draft_is_finished_by_a_turn_that_has_nothing_to_add(bench: Bench) -> None:
+    """It may be that only the last words were missing."""
+    said, bench.words = bench.words, broken_off
+    bench.accept(ASKED)
+    bench.work()
+    assert bench.item.publication["draft"] is True
+    bench.words = said
+    bench.accept(COMMENT)
+    bench.work()
+    assert items(bench.store)["comment:1"].publication["draft"] is False
+
+
+def test_the_same_again_after_a_closed_pull_request_is_published(bench: Bench) -> None:
+    """Whoever asks once more wants it."""
+    again(bench, is_pull_open=False)
+    assert items(bench.store)["comment:1"].publication["url"]
 
 
 def test_what_others_have_pushed_is_what_the_next_turn_begins_with(bench: Bench) -> None:

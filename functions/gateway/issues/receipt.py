@@ -21,8 +21,10 @@ EARLY = "### Claude did not finish"
 CANCELLED = "### Stopped"
 FAILED = "### Claude could not do it"
 DRAFT = "What was done until then is in a draft: {link}."
+NO_DRAFT = "What was done until then is in the pull request: {link}."
 NOT_FINISHED = "**Not finished.** {reason}"
 NO_CHANGE = "Nothing was changed, so there is no pull request."
+NO_NEWS = "Nothing more was changed: the pull request is as it was."
 ALL_HELD_BACK = "All that was changed is held back, so there is no pull request."
 FROM_FORK = (
     "This pull request comes from a fork, which cannot be written to: nothing was published. "
@@ -104,7 +106,7 @@ MAX_PATHS = 20
 def report(item: WorkItem) -> str:
     """The comment of an item that is over."""
     publication, code = item.publication, _code(item)
-    there = THERE if publication.get("url") else ""
+    there = THERE if publication.get("url") or item.facts.get("shown") else ""
     return around(
         _said(item, code),
         above=joined(mark(item.key), _heading(code, publication), _what_happened(item, code)),
@@ -191,8 +193,9 @@ def _heading(code: Code | None, publication: Mapping[str, Any]) -> str:
 def _what_happened(item: WorkItem, code: Code | None) -> str:
     publication = item.publication
     if code is not None:
-        draft = DRAFT.format(link=_link(publication)) if publication.get("url") else ""
-        return " ".join(filter(None, (reason(code, item.outcome["message"]), draft)))
+        where = DRAFT if publication.get("draft") else NO_DRAFT
+        done = where.format(link=_link(publication)) if publication.get("url") else ""
+        return " ".join(filter(None, (reason(code, item.outcome["message"]), done)))
     return FROM_FORK if _is_of_fork(item) else ""
 
 
@@ -200,7 +203,9 @@ def _why_no_pull_request(item: WorkItem, code: Code | None) -> str:
     publication = item.publication
     if code is not None or publication.get("url") or _is_of_fork(item):
         return ""
-    return ALL_HELD_BACK if publication.get("heldBack") else NO_CHANGE
+    if publication.get("heldBack"):
+        return ALL_HELD_BACK
+    return NO_NEWS if item.facts.get("shown") else NO_CHANGE
 
 
 def _is_of_fork(item: WorkItem) -> bool:

@@ -5,6 +5,7 @@ Deliveries tell it too; but on a laptop none arrive, and one that was lost is no
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +25,26 @@ MAX_PAGES = 10
 MAX_INSTALLATIONS = 20
 
 
-def look(app: "GithubIntegration", clock: Callable[[], datetime]) -> list[InstallationRecord]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """`slug`: the App's name, empty where it is installed nowhere, or the server does not say."""
+
+    slug: str
+    installations: list[InstallationRecord]
+
+
+def look(app: "GithubIntegration", clock: Callable[[], datetime]) -> Found:
     """The installations and the repositories of each; what GitHub cannot say is ours to raise."""
     end = time.monotonic() + SECONDS
     with translated(clock):
         query = {"per_page": MAX_INSTALLATIONS}
         _, found = app.requester.requestJsonAndCheck("GET", "/app/installations", query)
-        return [_installation(app, one, end) for one in _list(found)[:MAX_INSTALLATIONS]]
+        told = _list(found)[:MAX_INSTALLATIONS]
+        installations = [_installation(app, one, end) for one in told]
+    return Found(
+        slug=next((str(one["app_slug"]) for one in told if one.get("app_slug")), ""),
+        installations=installations,
+    )
 
 
 def _installation(app: "GithubIntegration", told: Any, end: float) -> InstallationRecord:  # noqa: ANN401

@@ -4,7 +4,7 @@ One document. The set-up writes it when GitHub has created the App; deliveries k
 They come in any order, some twice and some days late, so every step may be done again.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self
@@ -240,14 +240,20 @@ class Apps:
 
     # --- what GitHub tells when it is asked ----------------------------------------------------
 
-    def seen(self, app_id: str, installations: Iterable[InstallationRecord]) -> None:
-        """These are all that the App has, now."""
+    def seen(
+        self, app_id: str, installations: Sequence[InstallationRecord], *, slug: str = ""
+    ) -> None:
+        """These are all that the App has, now; `slug` is its name, where that was told.
+
+        One that somebody brought along may have been installed long ago: no delivery told of it.
+        """
 
         def work(transaction: Transaction) -> None:
             known = self._ours(_read(transaction))
-            if known is None or known.app_id != app_id:
+            base = known or self._brought(app_id, installations)
+            if base is None or base.app_id != app_id:
                 return
-            changed = replace(known, installations={})
+            changed = replace(base, slug=slug or base.slug, installations={})
             for one in installations:
                 changed = changed.with_installation(one)
             if changed != known:
@@ -273,6 +279,15 @@ class Apps:
                 transaction.write(Put(PATH, changed.to_data()))
 
         self._store.transact(work)
+
+    def _brought(
+        self, app_id: str, installations: Sequence[InstallationRecord]
+    ) -> AppRecord | None:
+        """An App that the environment names; None where it is another, or installed nowhere."""
+        if app_id != self._app_id or not installations:
+            return None
+        owner = min(installations, key=lambda one: one.id).account
+        return AppRecord(app_id=app_id, slug="", owner=owner, set_up_at=self._clock())
 
     def _ours(self, record: AppRecord | None) -> AppRecord | None:
         if record is not None and self._app_id not in (None, record.app_id):

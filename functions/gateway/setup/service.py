@@ -130,7 +130,7 @@ class Setup:
             found = look(access.app(), self._clock)
         finally:
             access.close()
-        self._facts.apps.seen(key.app_id, found)
+        self._facts.apps.seen(key.app_id, found.installations, slug=found.slug)
 
     # --- the Claude key ------------------------------------------------------------------------
 

@@ -171,7 +171,7 @@ class Claims:
     def published(self, item: WorkItem, publication: Mapping[str, Any]) -> WorkItem:
         """To `published`; what is asked on the pull request is of its conversation from now on.
 
-        Of the publication this reads `number`, `branch` and `base`.
+        Of the publication this reads `number`, `branch`, `base` and `shown`.
         """
 
         def work(tx: Transaction) -> WorkItem:
@@ -191,7 +191,13 @@ class Claims:
         """What was asked there so early that nobody knew it is ours, waits here now."""
         pull = publication["number"]
         talk, alias = stored.talk(tx, key), sibling(key, pull)
-        talk = replace(talk, pull=pull, branch=publication["branch"], base=publication["base"])
+        talk = replace(
+            talk,
+            pull=pull,
+            branch=publication["branch"],
+            base=publication["base"],
+            shown=publication.get("shown"),
+        )
         if alias == key:
             tx.write(Put(talk.path, talk.to_data(now)))
             return

@@ -16,6 +16,8 @@ from gateway.store import Collection
 RETENTION = timedelta(days=90)
 # More than people write on an issue while a run lasts, and a document of 10 KB.
 MAX_WAITING = 200
+# No digest: whoever goes on with a draft makes it ready, also without a further change.
+DRAFT = "draft"
 
 COLLECTION = Collection(name="conversations", expires=True, unindexed=("waiting",))
 
@@ -24,7 +26,8 @@ COLLECTION = Collection(name="conversations", expires=True, unindexed=("waiting"
 class Conversation:
     """The record. `served`: something that was asked here was answered, or is being.
 
-    `pull`: the pull request of its branch, `base`: the commit that the branch began at.
+    `pull`: the pull request of its branch, `base`: the commit that the branch began at, `shown`:
+    the digest of the changes that are there, or `DRAFT` as long as they are not finished.
     """
 
     key: str
@@ -36,6 +39,7 @@ class Conversation:
     comment: int | None = None
     pull: int | None = None
     base: str | None = None
+    shown: str | None = None
     alias: str | None = None
 
     @property
@@ -75,6 +79,7 @@ class Conversation:
             "comment": self.comment,
             "pull": self.pull,
             "base": self.base,
+            "shown": self.shown,
             "alias": self.alias,
             "expireAt": now + RETENTION,
         }
@@ -92,6 +97,7 @@ class Conversation:
             comment=data["comment"],
             pull=data["pull"],
             base=data["base"],
+            shown=data.get("shown"),
             alias=data["alias"],
         )
 

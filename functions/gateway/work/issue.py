@@ -3,6 +3,8 @@
 Each step may be the first one that this worker takes: whatever it needs is in the item.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -11,7 +13,7 @@ import structlog
 from pydantic import SecretStr
 
 from claude_run.errors import CallerError, ClaudeRunError, Code, StoppedError, UpstreamError
-from claude_run.wire import parse
+from claude_run.wire import Changes, parse
 from gateway.github.asked import Asked, RepositoryRef
 from gateway.github.publication import Publication, Published
 from gateway.requests import StartRequest
@@ -21,7 +23,7 @@ from gateway.store import Store, Transaction
 from gateway.work import stored
 from gateway.work.branches import branch_name
 from gateway.work.claims import Claims
-from gateway.work.conversation import Conversation
+from gateway.work.conversation import DRAFT, Conversation
 from gateway.work.desk import Admission, Desk
 from gateway.work.hold import Hold
 from gateway.work.loop import MAX_ATTEMPTS
@@ -189,6 +191,7 @@ class IssueSteps:
                 "before": (session.usage if session else Usage()).to_json(),
                 "target": admission.base,
                 "commentOnly": admission.comment_only,
+                "shown": talk.shown if source.keeps_changes else None,
             },
         )
 
@@ -253,6 +256,7 @@ class IssueSteps:
             or changes.base is None
             or outcome.code is Code.CANCELLED
             or item.facts["commentOnly"]
+            or not _is_news(changes, item.facts.get("shown"))
         ):
             hold.published({"commentOnly": True})
             return
@@ -272,7 +276,7 @@ class IssueSteps:
             proceed=hold.check,
         )
         updated = published.number is not None and published.number == self._talk(item).pull
-        hold.published(_kept(published, base=changes.base, updated=updated))
+        hold.published(_kept(published, changes, updated=updated))
 
     # --- stopping ----------------------------------------------------------------------------
 
@@ -301,7 +305,21 @@ class IssueSteps:
         return stored.talk(self.store, item.conversation or "")
 
 
-def _kept(published: Published, *, base: str, updated: bool) -> dict[str, Any]:
+def _is_news(changes: Changes, shown: str | None) -> bool:
+    """Whether these are not what the conversation's pull request shows already.
+
+    Without a pull request, any are; where there is one, that nothing is left of it is news, too.
+    """
+    return bool(changes.files) if shown is None else shown != _digest(changes)
+
+
+def _digest(changes: Changes) -> str:
+    """The same for the same files, in whatever order."""
+    files = sorted((one.raw_path.hex(), one.mode, one.content) for one in changes.files)
+    return hashlib.sha256(json.dumps([changes.base, files]).encode()).hexdigest()
+
+
+def _kept(published: Published, changes: Changes, *, updated: bool) -> dict[str, Any]:
     """A publication as the item keeps it; of many files the first ones, and how many there are."""
     return {
         "url": published.url,
@@ -318,7 +336,8 @@ def _kept(published: Published, *, base: str, updated: bool) -> dict[str, Any]:
         ],
         "heldBackCount": len(published.held_back),
         "commentOnly": published.url is None,
-        "base": base,
+        "base": changes.base,
+        "shown": DRAFT if published.draft else _digest(changes),
     }
 
 

@@ -102,16 +102,16 @@ class Turns:
 
     def _outcome(self, hold: Hold, session: Session, ended: Ended | None) -> Outcome:
         session = self.registry.abandon(session.key, turn=hold.item.facts["turn"])
-        changed = self.changes(session, turn=hold.item.facts["turn"]) is not None
+        changes = self.changes(session, turn=hold.item.facts["turn"])
+        changed = changes is not None and bool(changes.files)
         if ended is None:
             return outcome.of_log(self.store, hold.item, session, changed=changed)
         return outcome.of_turn(ended, hold.item, session, changed=changed)
 
     def changes(self, session: Session, *, turn: int) -> Changes | None:
-        """What this turn of it has changed, if anything."""
+        """What differs from the base since this turn of it; None where it has told nothing."""
         # Of an earlier turn, what is kept has been published with that one.
         if not (session.changes_version or "").startswith(f"{turn:06d}-"):
             return None
         value = continuing.kept_changes(self.store, session)
-        changes = Changes.model_validate(value) if value is not None else None
-        return changes if changes is not None and changes.files else None
+        return Changes.model_validate(value) if value is not None else None
