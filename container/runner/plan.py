@@ -78,6 +78,11 @@ def _wrong_upstream(rule: str) -> CallerError:
 
 def _source(request: RunRequest, settings: Settings) -> CloneSource | None:
     if request.repository is None:
+        if request.changes is not None and request.changes.base is not None:
+            rule = "there is no repository that it could be a commit of"
+            raise CallerError(
+                f"changes.base: {rule}", details={"field": "changes.base", "rule": rule}
+            )
         return None
     return resolve_source(
         request.repository,

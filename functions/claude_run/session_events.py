@@ -104,7 +104,7 @@ class ClaudeEndEvent(TurnEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileStatus:
-    """A file that changed, and how: `added`, `changed` or `deleted`."""
+    """A file that changed, and how: `added`, `modified` or `deleted`."""
 
     path: str
     status: str

@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from claude_run.errors import CallerError
 from claude_run.strictjson import loads_object
@@ -54,6 +55,9 @@ REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,38}/[A-Za-z0-9._-]{1,100}$"
 SECRET_PATTERN = re.compile(r"[\x21-\x7e]{8,4096}")
 # For the description alone: what `_non_blank` asks, as a regular expression of JSON Schema.
 NON_BLANK_PATTERN = r"[^\s\x1c-\x1f\x85]"
+
+
+_BESIDE = "beside"
 
 
 def _non_blank(value: str) -> str:
@@ -86,6 +90,11 @@ ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 HttpUrl = Annotated[
     str, StringConstraints(pattern=r"^https?://[^\s\x00-\x1f\x7f]+$", max_length=2048)
 ]
+
+
+def beside(field: str, rule: str) -> PydanticCustomError:
+    """The refusal of a field that is wrong only beside others: a whole model's, but it names it."""
+    return PydanticCustomError(_BESIDE, "{rule}", {"field": field, "rule": rule})
 
 
 class PermissionMode(StrEnum):
@@ -345,7 +354,7 @@ class RunRequest(PromptRequest):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.github_token is not None and self.repository is None:
-            raise ValueError("githubToken is given without a repository")
+            raise beside("githubToken", "is given without a repository")
         return self
 
 
@@ -387,7 +396,8 @@ _RULES: Mapping[str, str] = {
 
 def _refusal(error: ValidationError) -> CallerError:
     first = error.errors(include_url=False, include_input=False)[0]
-    field = ".".join(str(part) for part in first["loc"])[:200] or "body"
+    place = (*first["loc"], first["ctx"]["field"]) if first["type"] == _BESIDE else first["loc"]
+    field = ".".join(str(part) for part in place)[:200] or "body"
     rule = first["msg"].removeprefix("Value error, ")
     if first["type"] in _RULES:
         rule = _RULES[first["type"]].format(**first.get("ctx", {}))

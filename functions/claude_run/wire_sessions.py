@@ -22,6 +22,7 @@ from claude_run.wire import (
     TimeoutMinutes,
     ToolRules,
     Wire,
+    beside,
 )
 
 SESSION_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
@@ -90,7 +91,7 @@ class StartRequest(TurnRequest):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.github_token is not None and self.repository is None:
-            raise ValueError("githubToken is given without a repository")
+            raise beside("githubToken", "is given without a repository")
         # Both are kept with the session, and shown.
         if self.anthropic_base_url is not None:
             _without_credentials(self.anthropic_base_url, BASE_URL)
@@ -113,8 +114,12 @@ class StartRequest(TurnRequest):
 
 
 def _without_credentials(url: str, field: str) -> None:
-    if "@" in urlsplit(url).netloc:
-        raise ValueError(f"{field} may not hold credentials")
+    try:
+        has_some = "@" in urlsplit(url).netloc
+    except ValueError:
+        raise beside(field, "is no URL: its host is none") from None
+    if has_some:
+        raise beside(field, "may not hold credentials")
 
 
 class MessageRequest(TurnRequest):
@@ -233,7 +238,7 @@ class ClaudeEndData(TurnData):
 
 
 class FileStatus(Wire):
-    """A file of the workspace that is another now; against a commit, new ones are `changed`."""
+    """A file of the workspace that is another than before, and how."""
 
     path: str
     status: Literal["added", "modified", "deleted"]

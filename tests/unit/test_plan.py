@@ -95,6 +95,15 @@ def test_the_runners_key_goes_to_the_runners_upstream_only() -> None:
     assert plan.credential.secret.get_secret_value() == "sk-the-runners-own"
 
 
+def test_a_change_set_against_a_commit_needs_a_repository() -> None:
+    """Before anything starts; one against nothing needs none."""
+    nothing = request(changes={"base": None, "files": []})
+    assert make_plan(nothing, settings(), own_user=False).source is None
+    with pytest.raises(CallerError) as caught:
+        make_plan(request(changes={"base": "a" * 40, "files": []}), settings(), own_user=False)
+    assert caught.value.details["field"] == "changes.base"
+
+
 def test_bypass_needs_a_user_of_its_own() -> None:
     """Asked for by the request or by the operator's default."""
     asked = request(permissionMode="bypassPermissions")

@@ -183,10 +183,11 @@ WRONG_AT_START: list[tuple[str, dict[str, Any]]] = [
     ("repository", {"repository": {"name": "o/r", "branch": "a..b"}}),
     ("repository.url", {"repository": {"url": "file:///etc"}}),
     ("repository.url", {"repository": {"url": "ext::sh -c x"}}),
-    ("body", {"repository": {"url": f"https://x:{SECRET}@github.com/o/r"}}),
-    ("body", {"githubToken": SECRET}),
+    ("repository.url", {"repository": {"url": f"https://x:{SECRET}@github.com/o/r"}}),
+    ("githubToken", {"githubToken": SECRET}),
     ("anthropicBaseUrl", {"anthropicBaseUrl": "ftp://x"}),
-    ("body", {"anthropicBaseUrl": f"https://{SECRET}@api.anthropic.com"}),
+    ("anthropicBaseUrl", {"anthropicBaseUrl": "https://[x"}),
+    ("anthropicBaseUrl", {"anthropicBaseUrl": f"https://{SECRET}@api.anthropic.com"}),
 ]
 
 
